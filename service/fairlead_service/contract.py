@@ -1,0 +1,61 @@
+"""What the service promises to the programs around it, as constants.
+
+The operator has its own copy of what it relies on (`fairlead_operator.contract`); neither imports the other,
+and `tests/unit/test_contract.py` compares the two.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+HTTP_PORT: Final = 8000
+LIVE_PATH: Final = "/health/live"
+READY_PATH: Final = "/health/ready"
+METRICS_PATH: Final = "/metrics"
+
+SERVER_COMMAND: Final = ("python", "-m", "fairlead_service")
+LOADER_COMMAND: Final = ("python", "-m", "fairlead_service.loading")
+
+# Environment variables that the operator sets on predictor pods.
+ENV_ROLE: Final = "FAIRLEAD_ROLE"
+ENV_MODEL_URI: Final = "FAIRLEAD_MODEL_URI"
+ENV_RUN_ID: Final = "FAIRLEAD_RUN_ID"
+ENV_MODEL_NAME: Final = "FAIRLEAD_MODEL_NAME"
+ENV_MODEL_VERSION: Final = "FAIRLEAD_MODEL_VERSION"
+ENV_BUNDLE_DIR: Final = "FAIRLEAD_BUNDLE_DIR"
+ENV_ALLOW_PICKLE: Final = "FAIRLEAD_ALLOW_PICKLE"
+ENV_DRAIN_SECONDS: Final = "FAIRLEAD_DRAIN_SECONDS"
+ENV_TRACKING_URI: Final = "MLFLOW_TRACKING_URI"
+
+ROLE_API: Final = "api"
+ROLE_PREDICTOR: Final = "predictor"
+
+TERMINATION_LOG: Final = "/dev/termination-log"
+"""A failed loader writes one JSON object `{"reason": FailureReason, "message": str}` here (at most 4096 bytes)."""
+
+
+class FailureReason(StrEnum):
+    """Why a model could not be loaded. All but TRACKING_SERVER_UNAVAILABLE and LOAD_FAILED are final:
+    trying the same run again gives the same answer."""
+
+    MODEL_NOT_FOUND = "ModelNotFound"
+    """No such run, version or alias, or the run has no model."""
+    MODEL_CORRUPT = "ModelCorrupt"
+    """Files are missing, truncated or do not parse."""
+    MODEL_REFUSED = "ModelRefused"
+    """Pickle without permission, or types outside the allow-list."""
+    MODEL_UNSUPPORTED = "ModelUnsupported"
+    """Not a scikit-learn model, or one whose input is not a numeric matrix."""
+    VERSION_MISMATCH = "VersionMismatch"
+    """Trained with other versions of scikit-learn, numpy or Python than this image has."""
+    SELF_TEST_FAILED = "SelfTestFailed"
+    """Loaded, but fails on its own input example."""
+    TRACKING_SERVER_UNAVAILABLE = "TrackingServerUnavailable"
+    """MLflow does not answer; worth trying again."""
+    LOAD_FAILED = "LoadFailed"
+    """Anything else (a crash, out of memory); may pass."""
+
+
+FINAL_REASONS: Final = frozenset(FailureReason) - {
+    FailureReason.TRACKING_SERVER_UNAVAILABLE,
+    FailureReason.LOAD_FAILED,
+}

@@ -1,0 +1,167 @@
+"""The bundle: what the loader writes and the server reads, the only thing that crosses the wall besides JSON lines.
+
+A bundle is a directory with `manifest.json` and the files it names, each with size and SHA-256. It is written to a
+temporary neighbour and renamed into place, so a reader sees either a whole bundle or none.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+FORMAT: Final = 1
+MANIFEST: Final = "manifest.json"
+SKOPS_FILE: Final = "model.skops"
+
+Label = bool | int | float | str
+"""A class label as JSON knows it."""
+
+
+class BundleError(Exception):
+    """The directory is not a whole, unaltered bundle of a known format; the message names the file."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Identity(_Frozen):
+    """Which model this is: immutable references only, never an alias."""
+
+    run_id: str
+    model_uri: str
+    """`runs:/RUN/PATH` or `models:/m-ID`, as the loader was asked."""
+    model_id: str | None = None
+    """MLflow's logged-model id, `m-` and 32 hex digits; None for models logged by MLflow 2."""
+    name: str | None = None
+    version: str | None = None
+
+
+class Proof(_Frozen):
+    """What was checked at load."""
+
+    rows: int
+    """Rows on which the backend's answers were compared or at least produced."""
+    verdict: Literal["identical", "loaded", "untested"]
+    """identical: equal bit for bit to scikit-learn; loaded: answered its input example; untested: no example."""
+
+
+class FileDigest(_Frozen):
+    sha256: str
+    size: int
+    """Bytes."""
+
+
+class Manifest(_Frozen):
+    """Everything the server needs to know of a model without importing any model library."""
+
+    format: Literal[1] = FORMAT
+    identity: Identity
+    backend: Literal["sklearn"]
+    estimator: str
+    """Qualified class name of the fitted estimator, `sklearn.pipeline.Pipeline` for pipelines."""
+    task: Literal["classification", "regression"]
+    n_features: int
+    feature_names: tuple[str, ...] | None = None
+    classes: tuple[Label, ...] | None = None
+    """Class labels in the order of the probability columns; None for regressors."""
+    has_probabilities: bool = False
+    trained_with: Mapping[str, str] = {}
+    """Distribution name → version that the model itself declares (`scikit-learn`, `numpy`, `python`, …)."""
+    trusted_types: tuple[str, ...] = ()
+    """Types beyond skops' own list that the loader allowed; the server passes exactly these to skops."""
+    input_example: tuple[tuple[float, ...], ...] | None = None
+    """Rows of shape (n, n_features), used to warm the server up."""
+    signature: Mapping[str, object] | None = None
+    """The MLflow signature as logged, for people; validation uses n_features."""
+    proof: Proof
+    created_at: datetime
+    files: Mapping[str, FileDigest] = {}
+
+
+class Bundle(_Frozen):
+    directory: Path
+    manifest: Manifest
+
+    def path(self, name: str) -> Path:
+        """The path of one of the bundle's files."""
+        if name not in self.manifest.files:
+            raise BundleError(f"the bundle in {self.directory} has no file {name!r}")
+        return self.directory / name
+
+
+def write(directory: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+    """Writes a bundle so that `directory` appears whole or not at all; an older bundle there is replaced.
+
+    `manifest.files` is filled in here. Names are plain file names (no separators).
+    """
+    directory = directory.absolute()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        digests = {name: _write_file(staging / name, content) for name, content in files.items()}
+        complete = manifest.model_copy(update={"files": digests})
+        _write_file(staging / MANIFEST, complete.model_dump_json(indent=2).encode())
+        os.chmod(staging, 0o755)
+        _replace(staging, directory)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return Bundle(directory=directory, manifest=complete)
+
+
+def read(directory: Path) -> Bundle:
+    """Reads and verifies a bundle.
+
+    Raises BundleError if it is missing, of another format, or any file differs from its digest.
+    """
+    try:
+        raw = (directory / MANIFEST).read_bytes()
+        found = json.loads(raw).get("format")
+        if found != FORMAT:
+            raise BundleError(f"{directory / MANIFEST} has format {found!r}, this server reads format {FORMAT}")
+        manifest = Manifest.model_validate_json(raw)
+    except OSError as error:
+        raise BundleError(f"no bundle in {directory}: {error}") from error
+    except (ValueError, AttributeError, ValidationError) as error:
+        raise BundleError(f"{directory / MANIFEST} is not a bundle manifest: {error}") from error
+    for name, expected in manifest.files.items():
+        _verify(directory / name, expected)
+    return Bundle(directory=directory, manifest=manifest)
+
+
+def _write_file(path: Path, content: bytes) -> FileDigest:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return FileDigest(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+def _replace(staging: Path, directory: Path) -> None:
+    """Renames staging to directory; a directory that is there is moved aside first, and removed after."""
+    if directory.exists():
+        aside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.old.", dir=directory.parent))
+        directory.rename(aside / "bundle")
+        staging.rename(directory)
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        staging.rename(directory)
+
+
+def _verify(path: Path, expected: FileDigest) -> None:
+    try:
+        with path.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        size = path.stat().st_size
+    except OSError as error:
+        raise BundleError(f"bundle file {path} cannot be read: {error}") from error
+    if (actual, size) != (expected.sha256, expected.size):
+        raise BundleError(f"bundle file {path} is not what the loader wrote: {size} bytes, sha256 {actual}")
