@@ -1,0 +1,81 @@
+# Fairlead: `make` alone lists the targets.
+# A bare machine needs python3 (3.11 or newer) and make; every target installs what else it needs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := .fairlead/uv/bin/uv
+BIN := .venv/bin
+IMAGES := service operator mlflow
+SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh)
+
+export API_PORT ?= 8000
+export MLFLOW_PORT ?= 5000
+export KUBECONFIG := $(CURDIR)/.fairlead/kubeconfig
+export KUBERNETES_VERSION ?= 1.37.2
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*?## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
+		/^[a-z-]+:.*?## / {printf "  make \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Use it
+.PHONY: up down status run
+up: setup ## a real cluster with Fairlead on it, a trained model served by rolled pods
+	@$(BIN)/python -m tools.up
+down: ## take the cluster away again
+	@$(PYTHON) -m tools.down
+status: ## what runs on the cluster of `make up`
+	@$(PYTHON) -m tools.status
+run: setup ## no cluster: MLflow (5000) and the API (8000) as local processes; API_PORT, MLFLOW_PORT
+	@$(BIN)/python -m tools.run
+
+##@ Prove it
+.PHONY: test test-cluster lint
+test: setup ## unit, integration, chart and control-plane tiers, with coverage
+	@$(BIN)/python -m tools.tiers unit integration chart controlplane
+test-cluster: setup ## the cluster tier, on the cluster of `make up` (started if need be)
+	@$(BIN)/python -m tools.tiers cluster
+lint: setup ## ruff, mypy, import contracts, helm lint, yamllint, shellcheck, generated files
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/yamllint --strict .
+	$(BIN)/shellcheck $(SHELL_SCRIPTS)
+	$(BIN)/python -m tools.sync_charts --check
+	$(BIN)/python -m tools.lock --check
+	$$($(BIN)/python -m tools.localcluster binaries helm)/helm lint --strict charts/fairlead
+
+##@ Change it
+.PHONY: setup format images sync lock clean
+setup: .venv/.done ## the virtual environment .venv, from pinned requirements
+format: setup ## put the code into shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+images: setup ## build the images and load them into the cluster, if one runs
+	@$(BIN)/python -m tools.images build $(IMAGES) --load
+sync: setup ## regenerate what is generated (CRD and dashboards in the chart, chart README)
+	@$(BIN)/python -m tools.sync_charts
+lock: setup ## compile requirements/*.txt from pyproject.toml
+	@$(BIN)/python -m tools.lock
+clean: ## remove .venv and all local state, but not a running cluster (make down does)
+	rm -rf .venv .fairlead/api .fairlead/mlflow .mypy_cache .ruff_cache .pytest_cache
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Fairlead needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Name another: make PYTHON=python3.12")'
+	@echo "setup: uv $(UV_VERSION) into .fairlead/uv"
+	@$(PYTHON) -m venv .fairlead/uv 2>/dev/null || { rm -rf .fairlead/uv; \
+		echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install -y python3-venv" >&2; exit 1; }
+	@.fairlead/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.done: $(UV) pyproject.toml requirements/dev.txt
+	@echo "setup: Python packages into .venv"
+	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python $(PYTHON) .venv
+	@$(UV) pip sync --quiet --python .venv --require-hashes requirements/dev.txt
+	@$(UV) pip install --quiet --python .venv --no-deps --editable .
+	@touch $@

@@ -1,0 +1,128 @@
+"""`make test` and `make test-cluster`: runs test tiers one after the other and says of each what became of it.
+
+A tier whose needs the machine cannot meet is reported as not run, with the reason, never left out in silence; where
+`CI` is set that is a failure.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+STATE = Path(".fairlead")
+RESULT = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+)(?: in [\d.]+s)?", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Tier:
+    name: str
+    proves: str
+    binaries: tuple[str, ...] = ()
+    """Programs built from pinned Go modules that the tier starts."""
+    needs_cluster: bool = False
+
+
+TIERS = {
+    tier.name: tier
+    for tier in (
+        Tier("unit", "pure functions, codecs, the plan of a roll-out"),
+        Tier("integration", "the HTTP API and the children against a real MLflow"),
+        Tier("chart", "what the charts render, with Helm 4 and 3", ("helm", "helm3")),
+        Tier(
+            "controlplane",
+            "CRD, apply, garbage collection, RBAC on a real API server",
+            ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"),
+        ),
+        Tier("cluster", "roll-outs under load on real pods", needs_cluster=True),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    tier: Tier
+    state: str
+    """passed, failed or not run."""
+    detail: str
+    seconds: float
+
+
+def prepare(tier: Tier) -> str | None:
+    """Meets the tier's needs; returns the reason if that is not possible."""
+    if tier.needs_cluster:
+        return _attempt([sys.executable, "-m", "tools.up", "--quick"])
+    if tier.binaries:
+        return _attempt([sys.executable, "-m", "tools.localcluster", "binaries", *tier.binaries])
+    return None
+
+
+def _attempt(command: list[str]) -> str | None:
+    """Runs a command, its progress shown; returns None, or the last line of what it complained about."""
+    done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+    sys.stderr.write(done.stderr)
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip().splitlines() or [f"{' '.join(command[1:])} ended with {done.returncode}"])[-1]
+
+
+def run(tier: Tier, arguments: list[str], environment: Mapping[str, str]) -> Outcome:
+    """Runs one tier's tests under coverage."""
+    print(f"\n── {tier.name}: {tier.proves}", flush=True)
+    began = time.monotonic()
+    reason = prepare(tier)
+    if reason is not None:
+        return Outcome(tier, "not run", reason, time.monotonic() - began)
+    log = STATE / f"test-{tier.name}.log"
+    command = [sys.executable, "-m", "coverage", "run", "-m", "pytest", f"tests/{tier.name}", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as tests:
+        assert tests.stdout is not None
+        with log.open("w") as copy:
+            for line in tests.stdout:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+                copy.write(line)
+    counts = RESULT.findall(log.read_text())
+    detail = counts[-1].strip() if counts else f"pytest ended with code {tests.returncode}, see {log}"
+    return Outcome(tier, "failed" if tests.returncode else "passed", detail, time.monotonic() - began)
+
+
+def coverage(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "coverage", *arguments], check=False)
+
+
+def report(outcomes: list[Outcome]) -> None:
+    print("\n── tiers")
+    for outcome in outcomes:
+        print(f"  {outcome.tier.name:<13} {outcome.state:<8} {outcome.seconds:5.0f} s  {outcome.detail}")
+    for name in TIERS.keys() - {outcome.tier.name for outcome in outcomes}:
+        target = "make test-cluster" if TIERS[name].needs_cluster else "make test"
+        print(f"  {name:<13} not run           not asked for: {target} runs it")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tiers", nargs="+", choices=list(TIERS), metavar="TIER", help=", ".join(TIERS))
+    parser.add_argument("--pytest", default="", help="further arguments for pytest, in one string")
+    options = parser.parse_args()
+    STATE.mkdir(exist_ok=True)
+    coverage("erase")
+    arguments = options.pytest.split()
+    outcomes = [run(TIERS[name], arguments, os.environ) for name in options.tiers]
+    print("\n── coverage", flush=True)
+    coverage("combine", "--quiet")
+    coverage("report")
+    report(outcomes)
+    failed = any(outcome.state == "failed" for outcome in outcomes)
+    missing = any(outcome.state == "not run" for outcome in outcomes)
+    return 1 if failed or (missing and os.environ.get("CI")) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
