@@ -59,3 +59,20 @@ FINAL_REASONS: Final = frozenset(FailureReason) - {
     FailureReason.TRACKING_SERVER_UNAVAILABLE,
     FailureReason.LOAD_FAILED,
 }
+
+
+class TrainingReason(StrEnum):
+    """Why a training gave no model. The first four are the request's fault, and `where` points into it."""
+
+    UNKNOWN_ALGORITHM = "UnknownAlgorithm"
+    INVALID_HYPERPARAMETER = "InvalidHyperparameter"
+    INVALID_DATA = "InvalidData"
+    """The matrix or the target cannot be learned from: one class, not finite, lengths differ, labels of mixed types."""
+    INVALID_REQUEST = "InvalidRequest"
+    """Any other field of the request."""
+    TRACKING_SERVER_UNAVAILABLE = "TrackingServerUnavailable"
+    """MLflow does not answer; worth trying again."""
+    CANCELLED = "Cancelled"
+    """The trainer was told to stop (SIGTERM); its MLflow run is KILLED."""
+    TRAINING_FAILED = "TrainingFailed"
+    """Anything else."""
