@@ -1,0 +1,177 @@
+"""`make up`: a cluster, Fairlead on it, a model trained through its API, served by pods that its operator rolled.
+
+Uses kind where Docker and kind are there, else `tools.localcluster`. Every stage is skipped quickly when its work is
+done, so a second `make up` brings a changed checkout onto the same cluster.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from examples import train_example
+
+from tools.cluster import ROOT, STATE, Cluster, CommandError, binaries, run
+
+NAMESPACE = "fairlead"
+RELEASE = "fairlead"
+MODELS = "models"
+MODEL = "breast-cancer"
+SAMPLES = ROOT / "manifests" / "samples"
+KIND_CLUSTER = "fairlead"
+IMAGES = ("service", "operator", "mlflow")
+
+NEXT = f"""
+Your cluster is up. Things to try:
+
+  export KUBECONFIG={STATE.relative_to(ROOT)}/kubeconfig PATH={{path}}:$PATH
+  kubectl get modeldeployments --all-namespaces
+  kubectl describe modeldeployment {MODEL} --namespace {MODELS}
+  kubectl port-forward --namespace {NAMESPACE} service/fairlead-api 8000     # then http://127.0.0.1:8000/docs
+  kubectl port-forward --namespace {NAMESPACE} service/fairlead-mlflow 5000  # then http://127.0.0.1:5000
+  make status · make test-cluster · make down
+"""
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Prints a line when a stage begins and one when it is done, with its seconds."""
+    print(f"up: {name} …", flush=True)
+    began = time.monotonic()
+    yield
+    print(f"up: {name}: done in {time.monotonic() - began:.1f} s", flush=True)
+
+
+def has_kind() -> bool:
+    """Whether a Docker engine answers and kind is there."""
+    if not (shutil.which("docker") and shutil.which("kind")):
+        return False
+    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+
+
+def tool(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def start_cluster() -> None:
+    """Starts the cluster and, meanwhile, builds the images: one waits for the network while the other compiles."""
+    images = subprocess.Popen(tool("tools.images", "build", *IMAGES), cwd=ROOT)
+    try:
+        if has_kind():
+            if KIND_CLUSTER not in run(["kind", "get", "clusters"]).split():
+                config = ["--config", "kind-config.yaml", "--kubeconfig", str(STATE / "kubeconfig")]
+                subprocess.run(["kind", "create", "cluster", "--name", KIND_CLUSTER, *config], cwd=ROOT, check=True)
+        else:
+            subprocess.run(tool("tools.localcluster", "up"), cwd=ROOT, check=True)
+    except BaseException:
+        images.terminate()
+        raise
+    finally:
+        images.wait()
+    if images.returncode:
+        raise CommandError("the images could not be built, see above")
+
+
+def load_images() -> dict[str, str]:
+    """Brings the images into the cluster; returns name → reference."""
+    references: dict[str, str] = json.loads(run(tool("tools.images", "build", *IMAGES, "--load", "--json")))
+    return references
+
+
+def image_value(component: str, reference: str) -> list[str]:
+    repository, tag = reference.rsplit(":", 1)
+    registry, _, repository = repository.rpartition("/")
+    key = f"{component}.image"
+    return [f"{key}.registry={registry}", f"{key}.repository={repository}", f"{key}.tag={tag}"]
+
+
+def install(cluster: Cluster, references: dict[str, str]) -> None:
+    """Installs or upgrades the chart and waits until everything in it is ready."""
+    values = [value for component, reference in references.items() for value in image_value(component, reference)]
+    cluster.helm(
+        "upgrade", "--install", RELEASE, "charts/fairlead", "--namespace", NAMESPACE, "--create-namespace",
+        "--set", ",".join(values), "--wait", "--timeout", "5m",
+    )  # fmt: skip
+
+
+def is_ready(resource: Any) -> bool:
+    conditions = (resource or {}).get("status", {}).get("conditions", [])
+    return any(found["type"] == "Ready" and found["status"] == "True" for found in conditions)
+
+
+def train_first_model(cluster: Cluster) -> Any:
+    """Trains a random forest through the API and registers it as breast-cancer@champion."""
+    rows, labels, names = train_example.read_data(train_example.DATA)
+    body = {
+        "data": rows,
+        "target": labels,
+        "feature_names": names,
+        "algorithm": "random_forest",
+        "hyperparameters": train_example.ALGORITHMS["random_forest"],
+        "model_name": MODEL,
+        "alias": "champion",
+    }
+    with cluster.port_forward(NAMESPACE, "service/fairlead-api") as url:
+        return train_example.call(url, "POST", "/train", body, train_example.TRAIN_SECONDS)
+
+
+def deploy_sample(cluster: Cluster) -> None:
+    """Applies the sample ModelDeployment and waits until pods serve it."""
+    cluster.kubectl("apply", "--server-side", "--filename", str(SAMPLES / "namespace.yaml"))
+    cluster.kubectl("apply", "--server-side", "--filename", str(SAMPLES / "breast-cancer.yaml"))
+    for condition in ("Ready", "UpToDate"):
+        cluster.kubectl(
+            "wait",
+            "--for",
+            f"condition={condition}",
+            "--namespace",
+            MODELS,
+            f"modeldeployment/{MODEL}",
+            "--timeout=180s",
+        )
+
+
+def predict(cluster: Cluster) -> str:
+    """Sends all rows to the model's Service; returns a line about the answer."""
+    rows, labels, _ = train_example.read_data(train_example.DATA)
+    with cluster.port_forward(MODELS, f"service/{MODEL}") as url:
+        answer = train_example.call(url, "POST", "/predict", {"features": rows})
+    right = sum(told == label for told, label in zip(answer["predictions"], labels, strict=True))
+    return f"run {answer['run_id']} named {right} of {len(labels)} rows rightly (its training rows among them)"
+
+
+def main() -> int:
+    began = time.monotonic()
+    try:
+        with stage("cluster and images"):
+            start_cluster()
+        with stage("images into the cluster"):
+            references = load_images()
+        cluster = Cluster(binaries())
+        with stage("helm install"):
+            install(cluster, references)
+        if not is_ready(cluster.get("modeldeployment", MODEL, MODELS)):
+            with stage("first model: train, track, register"):
+                answer = train_first_model(cluster)
+                print(f"up:   run {answer['run_id']}, accuracy {answer['metrics']['accuracy']:.3f} on held-out rows")
+        with stage("ModelDeployment"):
+            deploy_sample(cluster)
+        with stage("predictions"):
+            print(f"up:   {predict(cluster)}")
+    except (CommandError, subprocess.CalledProcessError, train_example.ApiError) as error:
+        print(f"up: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("up: interrupted; `make up` goes on from here, `make down` cleans up", file=sys.stderr)
+        return 130
+    print(f"up: all done in {time.monotonic() - began:.0f} s")
+    print(NEXT.format(path=cluster.binaries))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
