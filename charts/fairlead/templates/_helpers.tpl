@@ -1,0 +1,200 @@
+{{/*
+Names, labels and the parts every pod shares. Helpers that need to know a component take
+(dict "root" $ "component" "api"); the component's values are then .root.Values.<component>.
+*/}}
+
+{{- define "fairlead.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "fairlead.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "fairlead.name" . -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "fairlead.componentName" -}}
+{{- printf "%s-%s" (include "fairlead.fullname" .root) .component -}}
+{{- end -}}
+
+{{/* Selectors are immutable: nothing here may depend on a value other than the name. */}}
+{{- define "fairlead.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "fairlead.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* Labels of pods: without the chart's version, so that a new chart restarts only what it changes. */}}
+{{- define "fairlead.podLabels" -}}
+{{- merge (include "fairlead.selectorLabels" . | fromYaml) .root.Values.commonLabels | toYaml -}}
+{{- end -}}
+
+{{- define "fairlead.labels" -}}
+{{- $own := dict
+      "helm.sh/chart" (printf "%s-%s" .root.Chart.Name (.root.Chart.Version | replace "+" "_"))
+      "app.kubernetes.io/version" .root.Chart.AppVersion
+      "app.kubernetes.io/managed-by" .root.Release.Service
+      "app.kubernetes.io/part-of" "fairlead" -}}
+{{- merge (include "fairlead.selectorLabels" . | fromYaml) $own .root.Values.commonLabels | toYaml -}}
+{{- end -}}
+
+{{/* registry/repository:tag, or @digest. Takes (dict "image" {...} "root" $). */}}
+{{- define "fairlead.image" -}}
+{{- $name := .image.repository -}}
+{{- if .image.registry -}}{{- $name = printf "%s/%s" .image.registry $name -}}{{- end -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" $name .image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name (default .root.Chart.AppVersion .image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "fairlead.serviceAccountName" -}}
+{{- $account := (get .root.Values .component).serviceAccount -}}
+{{- if $account.create -}}
+{{- default (include "fairlead.componentName" .) $account.name -}}
+{{- else -}}
+{{- default "default" $account.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "fairlead.serviceAccount" -}}
+{{- $account := (get .root.Values .component).serviceAccount -}}
+{{- if $account.create -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ include "fairlead.serviceAccountName" . }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "fairlead.labels" . | nindent 4 }}
+  {{- with $account.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+automountServiceAccountToken: false
+{{- end -}}
+{{- end -}}
+
+{{/* Security of every pod: the `restricted` Pod Security Standard. */}}
+{{- define "fairlead.podSecurityContext" -}}
+runAsNonRoot: true
+{{- range $key, $value := .Values.podSecurityContext }}
+{{- if not (kindIs "invalid" $value) }}
+{{ $key }}: {{ int64 $value }}
+{{- end }}
+{{- end }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "fairlead.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* The fields of a pod's spec that every component has in common. */}}
+{{- define "fairlead.podSpec" -}}
+{{- $values := get .root.Values .component -}}
+serviceAccountName: {{ include "fairlead.serviceAccountName" . }}
+{{- /* Services here are called fairlead-…: their link variables (FAIRLEAD_API_PORT=tcp://…) would be read as settings. */}}
+enableServiceLinks: false
+securityContext:
+  {{- include "fairlead.podSecurityContext" .root | nindent 2 }}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/*
+A container's env: the chart's own (.env, a list) with the component's extraEnv laid over it by name.
+Server-side apply refuses a name that appears twice, so it never does.
+*/}}
+{{- define "fairlead.env" -}}
+{{- $extra := (get .root.Values .component).extraEnv -}}
+{{- $names := dict -}}
+{{- range $extra -}}
+{{- if hasKey $names .name -}}
+{{- fail (printf "%s.extraEnv: %s appears twice; each name must appear once" $.component .name) -}}
+{{- end -}}
+{{- $_ := set $names .name true -}}
+{{- end -}}
+{{- $env := list -}}
+{{- range .env -}}
+{{- if not (hasKey $names .name) -}}{{- $env = append $env . -}}{{- end -}}
+{{- end -}}
+{{- toYaml (concat $env $extra) -}}
+{{- end -}}
+
+{{/* The tracing variables, as a YAML list; empty without an endpoint. */}}
+{{- define "fairlead.tracingEnv" -}}
+{{- with .root.Values.tracing -}}
+{{- if .endpoint -}}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .endpoint | quote }}
+- name: OTEL_TRACES_SAMPLER
+  value: parentbased_traceidratio
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ .sampleRatio | quote }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "fairlead.mlflowName" -}}
+{{- include "fairlead.componentName" (dict "root" . "component" "mlflow") -}}
+{{- end -}}
+
+{{- define "fairlead.trackingUri" -}}
+{{- if .Values.mlflow.enabled -}}
+{{- printf "http://%s.%s.svc:%d" (include "fairlead.mlflowName" .) .Release.Namespace (int .Values.mlflow.service.port) -}}
+{{- else -}}
+{{- required "mlflow.enabled is false: mlflow.external.trackingUri must name the MLflow server to use" .Values.mlflow.external.trackingUri -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Values of `mlflow server --allowed-hosts`. Anything else is answered 403, and the option replaces MLflow's own defaults.
+An entry is compared with the whole Host header, so each name is there as it is sent to port 80 and to the Service's port.
+$(POD_IP) is filled in by the kubelet: exact, where MLflow's own `10.*` would also let `10.example.org` through.
+*/}}
+{{- define "fairlead.mlflowAllowedHosts" -}}
+{{- $name := include "fairlead.mlflowName" . -}}
+{{- $port := int .Values.mlflow.service.port -}}
+{{- $namespace := .Release.Namespace -}}
+{{- $hosts := list -}}
+{{- range list "" (printf ".%s" $namespace) (printf ".%s.svc" $namespace) (printf ".%s.svc.%s" $namespace .Values.clusterDomain) -}}
+{{- $hosts = concat $hosts (list (printf "%s%s" $name .) (printf "%s%s:%d" $name . $port)) -}}
+{{- end -}}
+{{- /* A port-forward may use any local port. */ -}}
+{{- $hosts = concat $hosts (list "localhost" "localhost:*" "127.0.0.1" "127.0.0.1:*" "[::1]" "[[]::1]:*") -}}
+{{- $hosts = concat $hosts (list "$(POD_IP)" "$(POD_IP):5000") -}}
+{{- concat $hosts .Values.mlflow.allowedHosts | uniq | join "," -}}
+{{- end -}}
+
+{{/* Labels that the operator puts on every predictor pod. */}}
+{{- define "fairlead.predictorLabels" -}}
+app.kubernetes.io/managed-by: fairlead
+app.kubernetes.io/component: predictor
+{{- end -}}
