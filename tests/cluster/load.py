@@ -98,7 +98,6 @@ def main() -> int:
     began = time.monotonic()
     for client in clients:
         client.start()
-    print("started", flush=True)
     while not tally.settled() and time.monotonic() - began < float(limit_seconds):
         stop.wait(0.1)
     stop.set()
@@ -113,7 +112,7 @@ def main() -> int:
         "examples": tally.failures[:10],
         "runs": dict(tally.runs),
     }
-    print(json.dumps(summary), flush=True)
+    sys.stdout.write(json.dumps(summary) + "\n")
     return 0
 
 

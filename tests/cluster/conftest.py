@@ -1,0 +1,77 @@
+"""The cluster of `make up`, and what the tests do on it.
+
+Everything goes through public faces: kubectl, HTTP, MLflow's own client. Tests refuse any kubeconfig but the one that
+`make up` wrote. Waiting is `kubectl wait` and `kubectl get --watch`, never a sleep.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import mlflow
+import pytest
+
+from examples import train_example
+from tests.cluster.steps import Models, Namespace, Release, new_namespace
+from tools.cluster import KUBECONFIG, Cluster, binaries
+from tools.up import NAMESPACE
+
+OUR_CONTEXTS = re.compile(r"^(fairlead|kind-fairlead)$")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    if not KUBECONFIG.exists():
+        pytest.fail("no cluster: `make up` starts one")
+    found = Cluster(binaries())
+    context = found.kubectl("config", "current-context").strip()
+    if not OUR_CONTEXTS.match(context):
+        pytest.fail(f"{KUBECONFIG} points at context {context!r}, which `make up` did not make")
+    return found
+
+
+@pytest.fixture(scope="session")
+def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Release:
+    return Release.of(cluster, tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="session")
+def api(cluster: Cluster) -> Iterator[str]:
+    """Base URL of the API, forwarded."""
+    with cluster.port_forward(NAMESPACE, "service/fairlead-api") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def data() -> tuple[list[list[float]], list[str], list[str]]:
+    """Breast cancer: rows (569, 30), labels, feature names."""
+    return train_example.read_data(train_example.DATA)
+
+
+@pytest.fixture(scope="session")
+def models(cluster: Cluster, api: str, data: tuple[list[list[float]], list[str], list[str]]) -> Iterator[Models]:
+    """Trained runs, good and spoilt ones, in the cluster's MLflow."""
+    with cluster.port_forward(NAMESPACE, "service/fairlead-mlflow", 5000) as url:
+        mlflow.set_tracking_uri(url)
+        yield Models(cluster, api, url, data)
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[Namespace]:
+    """An empty namespace that enforces the restricted Pod Security Standard."""
+    with new_namespace(cluster, f"t-{secrets.token_hex(4)}") as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def example_body(data: tuple[list[list[float]], list[str], list[str]]) -> str:
+    """A /predict body of two rows."""
+    features: list[Any] = data[0][:2]
+    return json.dumps({"features": features})
