@@ -9,6 +9,9 @@ from tools.cluster import Cluster
 from tools.up import NAMESPACE
 
 OPERATOR = "deployment/fairlead-operator"
+MLFLOW = "deployment/fairlead-mlflow"
+EDIT_SERVICE = [{"op": "replace", "path": "/spec/ports/0/port", "value": 9999}]
+EDIT_DEPLOYMENT = [{"op": "replace", "path": "/spec/minReadySeconds", "value": 17}]
 
 
 def test_a_roll_out_survives_the_death_of_the_operator(cluster: Cluster, namespace: Namespace, models: Models) -> None:
@@ -38,24 +41,23 @@ def test_mlflow_down_touches_nothing_that_serves(cluster: Cluster, namespace: Na
     namespace.await_("alone", "UpToDate")
     before = namespace.serving_uids("alone", first)
     try:
-        cluster.kubectl("scale", "-n", NAMESPACE, "deployment/fairlead-mlflow", "--replicas=0")
-        cluster.kubectl(
-            "wait", "-n", NAMESPACE, "--for=delete", "pod", "--selector=app.kubernetes.io/component=mlflow", "--timeout=60s"
-        )
+        cluster.kubectl("scale", "-n", NAMESPACE, MLFLOW, "--replicas=0")
+        selector = "--selector=app.kubernetes.io/component=mlflow"
+        cluster.kubectl("wait", "-n", NAMESPACE, "--for=delete", "pod", selector, "--timeout=60s")
         with namespace.watch("alone") as recording:
             namespace.deploy("alone", second)
             namespace.await_("alone", "ModelResolved=Unknown")
             assert namespace.condition("alone", "ModelResolved")["reason"] == "TrackingServerUnavailable"
             assert namespace.serving_uids("alone", first) == before
-            cluster.kubectl("scale", "-n", NAMESPACE, "deployment/fairlead-mlflow", "--replicas=1")
+            cluster.kubectl("scale", "-n", NAMESPACE, MLFLOW, "--replicas=1")
             namespace.await_("alone", f"{{.status.serving.runID}}={second}", timeout=180)
         assert recording.ready() == {"True"}
     finally:
-        cluster.kubectl("scale", "-n", NAMESPACE, "deployment/fairlead-mlflow", "--replicas=1")
-        cluster.kubectl("rollout", "status", "-n", NAMESPACE, "deployment/fairlead-mlflow", "--timeout=120s")
+        cluster.kubectl("scale", "-n", NAMESPACE, MLFLOW, "--replicas=1")
+        cluster.kubectl("rollout", "status", "-n", NAMESPACE, MLFLOW, "--timeout=120s")
 
 
-def test_hand_edits_are_put_back_and_foreign_fields_left(cluster: Cluster, namespace: Namespace, models: Models) -> None:
+def test_hand_edits_are_put_back_foreign_fields_left(cluster: Cluster, namespace: Namespace, models: Models) -> None:
     namespace.deploy("edited", models.good, replicas=None)
     namespace.await_("edited", "UpToDate")
 
@@ -125,83 +127,3 @@ def test_an_apiserver_restart_is_only_a_pause(namespace: Namespace, models: Mode
     assert namespace.serving_uids("paused", models.good) == before
     namespace.deploy("paused", models.better)
     namespace.await_("paused", f"{{.status.serving.runID}}={models.better}")
-
-
-EDIT_SERVICE))
-    namespace.kubectl("patch", "deployment/edited", "--type=json", "-p", json.dumps(EDIT_DEPLOYMENT))
-
-    namespace.kubectl("wait", "--for=jsonpath={.spec.ports[0].port}=8000", "service/edited", "--timeout=30s")
-    namespace.kubectl("wait", "--for=jsonpath={.spec.minReadySeconds}=1", "deployment/edited", "--timeout=30s")
-    namespace.kubectl("wait", "--for=jsonpath={.status.availableReplicas}=2", "deployment/edited", "--timeout=60s")
-    deployment = cluster.get("deployment", "edited", namespace.name)
-    assert deployment["metadata"]["annotations"]["sidecar.example.com/inject"] == "true"
-    assert deployment["spec"]["replicas"] == 2
-
-    namespace.kubectl("delete", "service", "edited")
-    namespace.kubectl("wait", "--for=create", "service/edited", "--timeout=30s")
-
-
-def test_deletion_takes_everything_along(namespace: Namespace, models: Models) -> None:
-    namespace.deploy("gone", models.good)
-    namespace.await_("gone", "UpToDate")
-
-    namespace.kubectl("delete", "modeldeployment", "gone", "--timeout=20s")
-
-    selector = f"--selector={OWNER_LABEL}=gone"
-    for kind in OWNED_KINDS.split(","):
-        namespace.kubectl("wait", "--for=delete", kind, selector, "--timeout=60s")
-    assert not namespace.kubectl("get", OWNED_KINDS, selector, "--output=name").strip()
-
-
-def test_without_the_operator_deletion_does_not_hang(
-    cluster: Cluster, release: Release, namespace: Namespace, models: Models
-) -> None:
-    namespace.deploy("orphan", models.good, replicas=1)
-    namespace.await_("orphan", "UpToDate")
-    try:
-        cluster.kubectl("delete", "-n", NAMESPACE, OPERATOR, "--cascade=foreground")
-        namespace.kubectl("delete", "modeldeployment", "orphan", "--timeout=20s")
-        namespace.kubectl("wait", "--for=delete", "deployment/orphan", "--timeout=60s")
-    finally:
-        release.upgrade()
-
-
-def test_upgrading_the_operator_touches_no_pod(release: Release, namespace: Namespace, models: Models) -> None:
-    namespace.deploy("kept", models.good)
-    namespace.await_("kept", "UpToDate")
-    before = namespace.serving_uids("kept", models.good)
-    try:
-        release.upgrade("operator.podAnnotations.upgraded=yes", "operator.predictor.image.tag=of-the-next-release")
-        namespace.kubectl("annotate", "modeldeployment/kept", "test.example.com/poke=1")
-        namespace.deploy("new", models.better, replicas=1, suspend=True)
-        namespace.await_("new", "{.status.observedGeneration}=1")
-        assert namespace.serving_uids("kept", models.good) == before
-    finally:
-        release.upgrade()
-    assert namespace.serving_uids("kept", models.good) == before
-
-
-def test_an_apiserver_restart_is_only_a_pause(namespace: Namespace, models: Models) -> None:
-    namespace.deploy("paused", models.good)
-    namespace.await_("paused", "UpToDate")
-    before = namespace.serving_uids("paused", models.good)
-
-    localcluster.restart_apiserver()
-
-    assert namespace.serving_uids("paused", models.good) == before
-    namespace.deploy("paused", models.better)
-    namespace.await_("paused", f"{{.status.serving.runID}}={models.better}")
-
-
-def upgrade(cluster: Cluster, *values: str) -> None:
-    """`helm upgrade` with the present values; `values` on top of them. Without any, what was set before is undone."""
-    present = json.loads(cluster.helm("get", "values", RELEASE, "-n", NAMESPACE, "-o", "json"))
-    changes = [part for value in values for part in ("--set", value)]
-    cluster.helm(
-        "upgrade", RELEASE, "charts/fairlead", "-n", NAMESPACE, "--reuse-values", *changes, "--wait", "--timeout=3m"
-    )
-    assert present is not None
-
-
-EDIT_SERVICE = [{"op": "replace", "path": "/spec/ports/0/port", "value": 9999}]
-EDIT_DEPLOYMENT = [{"op": "replace", "path": "/spec/minReadySeconds", "value": 17}]
