@@ -1,1 +1,1 @@
-"""Command-line programs for the people who work on Fairlead; the Makefile calls them."""
+"""Programs for those who work on Fairlead; none of this is installed with it."""

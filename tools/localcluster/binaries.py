@@ -1,0 +1,220 @@
+"""Pinned Go modules → programs, built once and cached outside the checkout.
+
+A directory below `modules/` pins one module with everything it needs (`go.mod`, `go.sum`); `go install path@version`
+would refuse modules with `replace` lines and pin nothing. The cache key is a digest of all that decides the result,
+so a program in the cache never needs building, nor Go.
+"""
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.localcluster import paths, progress
+from tools.localcluster.paths import LocalClusterError
+from tools.localcluster.progress import Say
+
+KUBERNETES_VERSIONS = ("1.37.2", "1.34.4")
+DEFAULT_KUBERNETES = KUBERNETES_VERSIONS[0]
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+NODE = ("kubelet", "kube-proxy", "kubectl", "coredns", "pause")
+
+
+@dataclass(frozen=True)
+class Module:
+    """One directory of `modules/`, built with one `go build`, so that the linker steps of its programs overlap."""
+
+    name: str
+    programs: tuple[tuple[str, str], ...]
+    """(program, package) pairs."""
+    linker_flags: str = "-s -w"
+
+    @property
+    def source(self) -> Path:
+        return paths.MODULES / self.name
+
+    @property
+    def key(self) -> str:
+        """Digest of the pins, our own sources, the flags and the platform."""
+        digest = hashlib.sha256(repr((self.programs, self.linker_flags, BUILD_FLAGS, platform.machine())).encode())
+        for file in sorted(self.source.iterdir()):
+            if file.suffix in {".mod", ".sum", ".go"}:
+                digest.update(f"\0{file.name}\0".encode() + file.read_bytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def directory(self) -> Path:
+        return paths.cache() / "binaries" / f"{self.name}-{self.key}"
+
+
+BUILD_FLAGS = ("-trimpath", "-buildvcs=false", "-mod=readonly")
+
+
+def _kubernetes(version: str) -> Module:
+    """Without these linker flags the programs report version 0.0.0 and clients misbehave."""
+    major, minor, _ = version.split(".")
+    package = "k8s.io/component-base/version"
+    return Module(
+        name=f"kubernetes-{major}.{minor}",
+        programs=tuple(
+            (program, f"k8s.io/kubernetes/cmd/{program}")
+            for program in (*CONTROL_PLANE[1:], "kubelet", "kube-proxy", "kubectl")
+        ),
+        linker_flags=(
+            f"-s -w -X {package}.gitVersion=v{version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+        ),
+    )
+
+
+def modules(kubernetes: str = DEFAULT_KUBERNETES) -> tuple[Module, ...]:
+    """Every module, with the wanted version of Kubernetes."""
+    if kubernetes not in KUBERNETES_VERSIONS:
+        raise LocalClusterError(f"Kubernetes {kubernetes} is not pinned here; pinned: {', '.join(KUBERNETES_VERSIONS)}")
+    return (
+        Module("etcd", (("etcd", "go.etcd.io/etcd/server/v3"),)),
+        _kubernetes(kubernetes),
+        Module("coredns", (("coredns", "."),)),
+        Module("pause", (("pause", "."),)),
+        Module("helm", (("helm", "helm.sh/helm/v4/cmd/helm"),)),
+        Module("helm3", (("helm3", "helm.sh/helm/v3/cmd/helm"),)),
+    )
+
+
+def names(kubernetes: str = DEFAULT_KUBERNETES) -> tuple[str, ...]:
+    """Every program that can be built."""
+    return tuple(program for module in modules(kubernetes) for program, _ in module.programs)
+
+
+def ensure(wanted: Iterable[str], *, kubernetes: str = DEFAULT_KUBERNETES, say: Say = progress.say) -> dict[str, Path]:
+    """Build what is not in the cache; give each wanted program's path."""
+    wanted = tuple(wanted)
+    if unknown := set(wanted) - set(names(kubernetes)):
+        raise LocalClusterError(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(names(kubernetes))}")
+    found: dict[str, Path] = {}
+    for module in modules(kubernetes):
+        mine = [program for program, _ in module.programs if program in wanted]
+        if mine:
+            _ensure_module(module, say)
+            found |= {program: module.directory / program for program in mine}
+    return found
+
+
+def link(programs: dict[str, Path], directory: Path) -> None:
+    """Links with the programs' names in one directory, for people's PATH."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, path in programs.items():
+        fresh = directory / f".{name}.{os.getpid()}"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(path)
+        fresh.replace(directory / name)
+
+
+def _ensure_module(module: Module, say: Say) -> None:
+    if module.directory.is_dir():
+        return
+    with _lock(module, say):
+        if not module.directory.is_dir():  # another run may just have made it
+            _check_go(module)
+            _build(module, say)
+
+
+@contextmanager
+def _lock(module: Module, say: Say) -> Iterator[None]:
+    """One build of a module at a time: two would share nothing and slow each other down."""
+    root = module.directory.parent
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / f"{module.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with progress.stage(f"waiting for another build of {module.name}", say):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _go_environment() -> dict[str, str]:
+    """The user's own, less what would change the result."""
+    return os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
+
+
+def wanted_go(module: Module) -> tuple[int, int]:
+    """The Go version that go.mod asks for."""
+    match = re.search(r"^go (\d+)\.(\d+)", (module.source / "go.mod").read_text(), re.MULTILINE)
+    if match is None:
+        raise LocalClusterError(f"{module.source}/go.mod has no `go` line")
+    return int(match[1]), int(match[2])
+
+
+def _check_go(module: Module) -> None:
+    major, minor = wanted_go(module)
+    mend = (
+        f"Install Go {major}.{minor} or newer as https://go.dev/doc/install says (a distribution's is often older) "
+        "and put it on the PATH; then run the same command again."
+    )
+    if shutil.which("go") is None:
+        raise LocalClusterError(f"{module.name} must be built from source once, and `go` is not on the PATH. {mend}")
+    # In the module's directory a Go with GOTOOLCHAIN=auto answers with the toolchain that it would fetch.
+    done = progress.run(["go", "env", "GOVERSION"], cwd=module.source, env=_go_environment(), check=False)
+    match = re.search(r"go(\d+)\.(\d+)", done.stdout)
+    if done.returncode or match is None:
+        raise LocalClusterError(f"{shutil.which('go')} can't build {module.name}: {done.stderr.strip()}. {mend}")
+    if (int(match[1]), int(match[2])) < (major, minor):
+        raise LocalClusterError(f"{shutil.which('go')} is {match[0]}, too old to build {module.name}. {mend}")
+
+
+def _build(module: Module, say: Say) -> None:
+    """Build beside the final directory and rename: it exists whole or not at all."""
+    root = module.directory.parent
+    for leftover in root.glob(f".{module.name}-*"):  # of a build that was killed; we hold the lock
+        shutil.rmtree(leftover, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{module.name}-", dir=root))
+    title = f"building {', '.join(program for program, _ in module.programs)}"
+    try:
+        with progress.stage(title, say) as update:
+            # One package: `-o file` names the program. Several: `-o directory/` names them after their packages.
+            single = len(module.programs) == 1
+            out = f"{scratch}/{module.programs[0][0]}" if single else f"{scratch}/"
+            packages = [package for _, package in module.programs]
+            command = ["go", "build", "-v", *BUILD_FLAGS, "-ldflags", module.linker_flags, "-o", out, *packages]
+            _follow(command, module, update)
+            scratch.chmod(0o755)
+            scratch.rename(module.directory)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _follow(command: list[str], module: Module, update: Say) -> None:
+    """Run go build; count the packages it names (`-v`), keep the end of what it says for an error."""
+    tail: list[str] = []
+    count = 0
+    with subprocess.Popen(
+        command,
+        cwd=module.source,
+        env=_go_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                tail = [*tail[-30:], line.rstrip()]
+                if line.startswith("go: downloading"):
+                    update(line.removeprefix("go: ").strip())
+                else:
+                    count += 1
+                    update(f"{count} packages compiled")
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        raise LocalClusterError(f"`{' '.join(command)}` in {module.source} failed:\n" + "\n".join(tail))
