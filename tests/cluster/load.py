@@ -28,6 +28,7 @@ class Tally:
     failures: list[str] = field(default_factory=list)
     runs: Counter[str] = field(default_factory=Counter)
     last_other: float = field(default_factory=time.monotonic)
+    last_other_at: float = field(default_factory=time.time)
     seen_awaited: bool = False
 
     def answer(self, run_id: str) -> None:
@@ -37,7 +38,7 @@ class Tally:
             if run_id == self.awaited:
                 self.seen_awaited = True
             else:
-                self.last_other = time.monotonic()
+                self.last_other, self.last_other_at = time.monotonic(), time.time()
 
     def failure(self, text: str) -> None:
         with self.lock:
@@ -111,6 +112,7 @@ def main() -> int:
         "failures": len(tally.failures),
         "examples": tally.failures[:10],
         "runs": dict(tally.runs),
+        "last_other_at": tally.last_other_at,
     }
     sys.stdout.write(json.dumps(summary) + "\n")
     return 0
