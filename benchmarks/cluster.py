@@ -114,9 +114,7 @@ def main() -> int:
         **{f"image {name}, compressed": f"{size:.0f} MB" for name, size in sorted(image_megabytes(cluster).items())},
         "operator, resident memory": f"{operator_megabytes(cluster):.0f} MB",
     }
-    print(
-        f"{date.today()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores; medians of {ROUNDS} rounds\n"
-    )
+    print(f"{date.today()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, medians of {ROUNDS}\n")
     print("| what | measured |\n|---|---|")
     for what, measured in rows.items():
         print(f"| {what} | {measured} |")

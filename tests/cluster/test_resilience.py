@@ -107,7 +107,11 @@ def test_upgrading_the_operator_touches_no_pod(release: Release, namespace: Name
     namespace.await_("kept", "UpToDate")
     before = namespace.serving_uids("kept", models.good)
     try:
-        release.upgrade("operator.podAnnotations.upgraded=yes", "operator.predictor.image.tag=of-the-next-release")
+        release.upgrade(
+            "operator.podAnnotations.upgraded=yes",
+            "operator.extraEnv[0].name=FAIRLEAD_OPERATOR_PREDICTOR_IMAGE",
+            "operator.extraEnv[0].value=fairlead-service:of-the-next-release",
+        )
         namespace.kubectl("annotate", "modeldeployment/kept", "test.example.com/poke=1")
         namespace.deploy("new", models.better, replicas=1, suspend=True)
         namespace.await_("new", "{.status.observedGeneration}=1")
