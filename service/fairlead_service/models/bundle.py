@@ -117,6 +117,13 @@ def write(directory: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bu
     return Bundle(directory=directory, manifest=complete)
 
 
+def identify(bundle: Bundle, name: str, version: str) -> Bundle:
+    """Rewrites a bundle with the registered name and version its model got after it was written."""
+    identity = bundle.manifest.identity.model_copy(update={"name": name, "version": version})
+    files = {file: bundle.path(file).read_bytes() for file in bundle.manifest.files}
+    return write(bundle.directory, bundle.manifest.model_copy(update={"identity": identity}), files)
+
+
 def read(directory: Path) -> Bundle:
     """Reads and verifies a bundle.
 

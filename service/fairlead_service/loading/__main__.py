@@ -1,0 +1,122 @@
+"""`python -m fairlead_service.loading`: the loader as a program, configured by flags or by the pod's environment."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from fairlead_service import contract, wire
+from fairlead_service.contract import FailureReason
+from fairlead_service.loading import loader
+from fairlead_service.loading.errors import LoadError
+from fairlead_service.loading.loader import LoadOptions
+from fairlead_service.loading.source import MlflowSource
+from fairlead_service.loading.tracking import TrackingClient, TrackingServer
+from fairlead_service.loading.versions import VersionPolicy
+from fairlead_service.models.bundle import Bundle
+
+ENV_TERMINATION_LOG: Final = "FAIRLEAD_TERMINATION_LOG"
+ENV_VERSION_POLICY: Final = "FAIRLEAD_VERSION_POLICY"
+ENV_MAX_MODEL_BYTES: Final = "FAIRLEAD_MAX_MODEL_BYTES"
+TERMINATION_BYTES: Final = 4096
+"""What Kubernetes keeps of a termination message."""
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    options = _parser(environment).parse_args(arguments)
+    channel = wire.Channel.take_stdout()
+    try:
+        found = _run(options, environment, channel)
+    except LoadError as error:
+        return _fail(channel, environment, error.reason, error.message)
+    except Exception as error:  # the last line of defence: whoever waits must be told
+        return _fail(channel, environment, FailureReason.LOAD_FAILED, f"{type(error).__name__}: {error}")
+    channel.send(wire.Result(value=_summary(found)))
+    return 0
+
+
+def termination_message(reason: str, message: str) -> bytes:
+    """`{"reason": …, "message": …}` in at most 4096 bytes; a longer message loses its end, never the JSON's."""
+    text = message
+    while len(encoded := json.dumps({"reason": reason, "message": text}).encode()) > TERMINATION_BYTES:
+        excess = len(encoded) - TERMINATION_BYTES
+        text = text[: len(text) - max(1, excess // 12) - 1].rstrip("…") + "…"
+    return encoded
+
+
+def _run(options: argparse.Namespace, environment: Mapping[str, str], channel: wire.Channel) -> Bundle:
+    def progress(stage: str, message: str) -> None:
+        channel.send(wire.Progress(stage=stage, message=message))
+
+    destination = Path(options.bundle)
+    wanted = LoadOptions(
+        run_id=options.run_id or None,
+        name=options.name or None,
+        version=options.version or None,
+        allow_pickle=options.allow_pickle,
+        version_policy=VersionPolicy(options.version_policy),
+        max_bytes=options.max_bytes,
+    )
+    there = loader.reuse(options.model_uri, destination, wanted)
+    if there is not None:
+        progress("fetch", f"{destination} already holds {options.model_uri}; nothing is fetched")
+        return there
+    with TrackingClient(TrackingServer.from_environment(environment)) as client:
+        return loader.load(options.model_uri, destination, MlflowSource(client), wanted, progress)
+
+
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fairlead_service.loading", description=__doc__)
+
+    def add(flag: str, variable: str, **settings: Any) -> None:
+        default = environment.get(variable) or settings.pop("default", None)
+        required = settings.pop("required", False) and default is None
+        parser.add_argument(flag, default=default, required=required, **settings)
+
+    add("--model-uri", contract.ENV_MODEL_URI, required=True, help="runs:/…, models:/…")
+    add("--bundle", contract.ENV_BUNDLE_DIR, required=True, help="directory to write")
+    add("--run-id", contract.ENV_RUN_ID, help="the run the model must be from")
+    add("--name", contract.ENV_MODEL_NAME, help="registered model, for the record")
+    add("--version", contract.ENV_MODEL_VERSION, help="its version, for the record")
+    policies = [policy.value for policy in VersionPolicy]
+    add("--version-policy", ENV_VERSION_POLICY, default=VersionPolicy.MINOR.value, choices=policies)
+    add("--max-bytes", ENV_MAX_MODEL_BYTES, default=loader.DEFAULT_MAX_BYTES, type=int, help="limit of model size")
+    allowed = environment.get(contract.ENV_ALLOW_PICKLE, "").lower() in ("1", "true")
+    parser.add_argument("--allow-pickle", action="store_true", default=allowed, help="run the code inside a pickle")
+    return parser
+
+
+def _summary(found: Bundle) -> dict[str, Any]:
+    manifest, identity = found.manifest, found.manifest.identity
+    return {
+        "bundle": str(found.directory),
+        "run_id": identity.run_id,
+        "model_uri": identity.model_uri,
+        "model_id": identity.model_id,
+        "model_name": identity.name,
+        "model_version": identity.version,
+        "backend": manifest.backend,
+        "estimator": manifest.estimator,
+        "task": manifest.task,
+        "n_features": manifest.n_features,
+        "proof": manifest.proof.verdict,
+    }
+
+
+def _fail(channel: wire.Channel, environment: Mapping[str, str], reason: FailureReason, message: str) -> int:
+    channel.send(wire.Failure(reason=reason, message=message))
+    path = Path(environment.get(ENV_TERMINATION_LOG, contract.TERMINATION_LOG))
+    try:
+        with path.open("r+b") as log:  # the kubelet makes this file; elsewhere there is none, and none is made
+            log.write(termination_message(reason, message))
+            log.truncate()
+    except OSError:
+        pass
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,32 @@
+"""What the loader raises when a model cannot be served."""
+
+from fairlead_service.contract import FailureReason
+
+
+class LoadError(Exception):
+    """A model could not be loaded, for a reason the operator and the server act on."""
+
+    def __init__(self, reason: FailureReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+def not_found(message: str) -> LoadError:
+    return LoadError(FailureReason.MODEL_NOT_FOUND, message)
+
+
+def corrupt(message: str) -> LoadError:
+    return LoadError(FailureReason.MODEL_CORRUPT, message)
+
+
+def refused(message: str) -> LoadError:
+    return LoadError(FailureReason.MODEL_REFUSED, message)
+
+
+def unsupported(message: str) -> LoadError:
+    return LoadError(FailureReason.MODEL_UNSUPPORTED, message)
+
+
+def unavailable(message: str) -> LoadError:
+    return LoadError(FailureReason.TRACKING_SERVER_UNAVAILABLE, message)

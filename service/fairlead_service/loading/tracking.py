@@ -1,0 +1,180 @@
+"""A small MLflow tracking client over plain HTTP.
+
+Importing MLflow's own client costs a second or more in every starting pod; the five calls that the loader needs cost
+milliseconds. Credentials and TLS follow the environment variables of MLflow's client.
+"""
+
+import random
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import httpx
+
+from fairlead_service.loading.errors import LoadError, not_found, unavailable
+
+T = TypeVar("T")
+
+ATTEMPTS: Final = 3
+BACKOFF_SECONDS: Final = 0.3
+TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
+RETRIED_STATUS: Final = frozenset({429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class TrackingServer:
+    """Where MLflow is and how to be let in."""
+
+    url: str
+    username: str | None = None
+    password: str | None = None
+    token: str | None = None
+    insecure_tls: bool = False
+    server_certificate: str | None = None
+    """Path of a CA bundle, for servers with a certificate of one's own."""
+    client_certificate: str | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "TrackingServer":
+        """Raises LoadError(TrackingServerUnavailable) if the URI is missing or is not http(s)."""
+        url = environment.get("MLFLOW_TRACKING_URI", "").rstrip("/")
+        if not url.startswith(("http://", "https://")):
+            raise unavailable(f"MLFLOW_TRACKING_URI must be the http(s) address of an MLflow server, not {url!r}")
+        return cls(
+            url=url,
+            username=environment.get("MLFLOW_TRACKING_USERNAME"),
+            password=environment.get("MLFLOW_TRACKING_PASSWORD"),
+            token=environment.get("MLFLOW_TRACKING_TOKEN"),
+            insecure_tls=environment.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("1", "true"),
+            server_certificate=environment.get("MLFLOW_TRACKING_SERVER_CERT_PATH"),
+            client_certificate=environment.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"),
+        )
+
+    def tls(self) -> ssl.SSLContext | bool:
+        if self.insecure_tls:
+            return False
+        if not (self.server_certificate or self.client_certificate):
+            return True
+        try:
+            context = ssl.create_default_context(cafile=self.server_certificate)
+            if self.client_certificate:
+                context.load_cert_chain(self.client_certificate)
+        except OSError as error:
+            raise unavailable(f"the certificates for the MLflow server cannot be read: {error}") from error
+        return context
+
+
+class TrackingClient:
+    """GET requests with time-outs and a few retries; every failure is a LoadError that names the server."""
+
+    def __init__(
+        self,
+        server: TrackingServer,
+        transport: httpx.BaseTransport | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        auth = (server.username, server.password or "") if server.username else None
+        headers = {"Authorization": f"Bearer {server.token}"} if server.token and auth is None else {}
+        self.url = server.url
+        self._pause = pause
+        self._http = httpx.Client(
+            base_url=server.url, auth=auth, headers=headers, verify=server.tls(), timeout=TIMEOUT, transport=transport
+        )
+
+    def __enter__(self) -> "TrackingClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, /, **params: str) -> dict[str, Any]:
+        """The JSON object at `/api/2.0/<path>`.
+
+        Raises LoadError: ModelNotFound for 404 and refused parameters, TrackingServerUnavailable for the rest.
+        """
+
+        def once() -> dict[str, Any]:
+            response = self._http.get(f"/api/2.0/{path}", params=params)
+            self._check(response)
+            try:
+                body = response.json()
+            except ValueError as error:
+                raise unavailable(f"{response.url} did not answer with JSON; is it an MLflow server?") from error
+            if not isinstance(body, dict):
+                raise unavailable(f"{response.url} did not answer with a JSON object; is it an MLflow server?")
+            return body
+
+        return self._retrying(once)
+
+    def stream(self, path: str, receive: Callable[[Iterator[bytes]], None]) -> None:
+        """Passes the body of `/api/2.0/<path>` to `receive`, which starts anew if a try fails."""
+
+        def once() -> None:
+            with self._streaming(path) as response:
+                receive(response.iter_bytes(1 << 20))
+
+        self._retrying(once)
+
+    @contextmanager
+    def _streaming(self, path: str) -> Iterator[httpx.Response]:
+        with self._http.stream("GET", f"/api/2.0/{path}") as response:
+            if response.is_error:
+                response.read()
+            self._check(response)
+            yield response
+
+    def _retrying(self, once: Callable[[], T]) -> T:
+        attempt = 1
+        while True:
+            try:
+                return once()
+            except (httpx.TransportError, _RetriedStatusError) as error:
+                if attempt == ATTEMPTS:
+                    raise unavailable(
+                        f"the MLflow server {self.url} does not answer after {ATTEMPTS} tries: {_describe(error)}"
+                    ) from error
+            self._pause(BACKOFF_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+            attempt += 1
+
+    def _check(self, response: httpx.Response) -> None:
+        if response.is_success:
+            return
+        said = _said(response)
+        if response.status_code in RETRIED_STATUS:
+            raise _RetriedStatusError(f"{response.status_code} {said}")
+        raise self._refusal(response.status_code, said)
+
+    def _refusal(self, status: int, said: str) -> LoadError:
+        if status in (400, 404):
+            return not_found(f"MLflow at {self.url} answers {status}: {said}")
+        if status == 403 and "Invalid Host header" in said:
+            return unavailable(
+                f"MLflow at {self.url} refuses the host name it was called by (403 {said}); "
+                "add that name, with and without its port, to `mlflow server --allowed-hosts`"
+            )
+        if status in (401, 403):
+            return unavailable(
+                f"MLflow at {self.url} refuses the credentials ({status} {said}); "
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            )
+        return unavailable(f"MLflow at {self.url} answers {status}: {said}")
+
+
+class _RetriedStatusError(Exception):
+    """An answer that a second try may change."""
+
+
+def _said(response: httpx.Response) -> str:
+    """The server's own words: MLflow's JSON message, or the start of the text."""
+    try:
+        message = response.json()["message"]
+    except (ValueError, KeyError, TypeError):
+        message = response.text
+    return str(message).strip()[:500]
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if isinstance(error, httpx.TransportError) else str(error)
