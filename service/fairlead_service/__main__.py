@@ -1,0 +1,84 @@
+"""`python -m fairlead_service`: one process, one event loop, one port. Scale by pods, not by workers."""
+
+import os
+
+# Before numpy is imported: its BLAS makes one thread a core otherwise, which for single rows costs more than it
+# gains, and in a container counts the node's cores, not ours.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("PROMETHEUS_DISABLE_CREATED_SERIES", "true")  # a third of /metrics, and nobody asks for it
+
+import socket  # noqa: E402
+import sys  # noqa: E402
+
+import uvicorn  # noqa: E402
+from pydantic import ValidationError  # noqa: E402
+
+from fairlead_service.app import create_app  # noqa: E402
+from fairlead_service.observability import logs  # noqa: E402
+from fairlead_service.server import Server, protocol_with_age  # noqa: E402
+from fairlead_service.settings import Settings  # noqa: E402
+
+
+def main() -> int:
+    """Serves until told to leave; returns the exit code."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        logs.configure("info", "fairlead")
+        for item in error.errors(include_url=False, include_input=False):
+            name = ".".join(str(part) for part in item["loc"]).upper()
+            logs.error(f"setting {name if name.startswith('MLFLOW') else 'FAIRLEAD_' + name}: {item['msg']}")
+        return 2
+    logs.configure(settings.log_level, f"fairlead-{settings.role}")
+    try:
+        listening = _listen(settings)
+    except OSError as error:
+        logs.error(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; "
+            "stop what listens there, or set FAIRLEAD_PORT (or FAIRLEAD_HOST) to another"
+        )
+        return 1
+    return _serve(settings, listening)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Bound before anything slow is done, so that a taken port is known at once. Raises OSError."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _serve(settings: Settings, listening: socket.socket) -> int:
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=protocol_with_age(settings.max_connection_age_seconds),
+        ws="none",
+        lifespan="on",
+        log_config=None,  # ours; uvicorn's would write lines that are not JSON
+        access_log=False,  # the middleware writes one line a request, with more in it
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+    services = app.state.services
+    server = Server(config, services.drain, before_shutdown=services.close)
+    host, port = listening.getsockname()[:2]
+    logs.event("log", f"listening on {host} port {port}", role=settings.role, port=port)
+    try:
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        return 130
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

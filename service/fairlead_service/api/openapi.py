@@ -1,0 +1,33 @@
+"""The parts of the OpenAPI document that FastAPI can't see: bodies that routes read themselves, and problem details."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from fairlead_service.errors import ProblemDetails
+from fairlead_service.schemas import PredictRequest, TrainRequest
+
+_REF = "#/components/schemas/{model}"
+_DOCUMENTED: tuple[type[BaseModel], ...] = (ProblemDetails, PredictRequest, TrainRequest)
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """The `openapi_extra` of a route that reads a body of this shape by itself."""
+    schema = {"$ref": _REF.format(model=model.__name__)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The application's OpenAPI document, made once."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        _, definitions = models_json_schema([(model, "validation") for model in _DOCUMENTED], ref_template=_REF)
+        components = schema.setdefault("components", {}).setdefault("schemas", {})
+        components.update(definitions["$defs"])
+        components.pop("HTTPValidationError", None)
+        components.pop("ValidationError", None)
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,91 @@
+"""What the routes work with: made once by `create_app`, reached through the request."""
+
+import asyncio
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from fairlead_service.inference.endpoint import PredictEndpoint
+from fairlead_service.jobs import Children, Lane
+from fairlead_service.models.slot import Serving, Slot, prepare
+from fairlead_service.models.store import Store
+from fairlead_service.observability.metrics import Metrics
+from fairlead_service.observability.tracing import Tracing
+from fairlead_service.server import Drain
+from fairlead_service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """How children are started; tests put programs of their own here."""
+
+    load: tuple[str, ...] = (sys.executable, "-m", "fairlead_service.loading")
+    train: tuple[str, ...] = (sys.executable, "-m", "fairlead_service.training")
+
+
+@dataclass
+class Services:
+    settings: Settings
+    commands: Commands
+    slot: Slot
+    predict: PredictEndpoint
+    trainings: Lane
+    loads: Lane
+    children: Children
+    metrics: Metrics
+    tracing: Tracing
+    drain: Drain
+    threads: ThreadPoolExecutor
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started: float = field(default_factory=time.monotonic)
+    _store: Store | None = None
+    _activation: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def store(self) -> Store:
+        """Role api's disk; opened by the lifespan."""
+        assert self._store is not None, "only role api has a store, once it has started"
+        return self._store
+
+    @property
+    def uptime_seconds(self) -> float:
+        return round(time.monotonic() - self.started, 3)
+
+    def open_store(self) -> None:
+        self._store = Store(self.settings.data_dir)
+
+    async def activate(self, directory: Path) -> tuple[Serving | None, Serving]:
+        """Serves the bundle in `directory` from the next request on; returns what served before and what serves now.
+
+        One at a time; raises BundleError or ModelError, and then what served goes on serving.
+        """
+        async with self._activation:
+            new = await asyncio.to_thread(prepare, directory)
+            old = self.slot.swap(new)
+            self.metrics.serving(new)
+            if self._store is not None:
+                await asyncio.to_thread(self._store.commit, directory)
+            return old, new
+
+    async def close(self) -> None:
+        """Ends the work that would keep the server from leaving."""
+        self.trainings.close()
+        self.loads.close()
+        await self.children.close()
+
+
+def services(request: Request) -> Services:
+    return cast(Services, request.app.state.services)
+
+
+Use = Annotated[Services, Depends(services)]
+
+
+def client_address(request: Request) -> str:
+    return request.client.host if request.client is not None else "unknown"

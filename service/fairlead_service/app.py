@@ -1,0 +1,175 @@
+"""`create_app`: settings in, an ASGI application out. Everything an application holds is made here."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
+
+from fairlead_service import contract, errors
+from fairlead_service.api import health, metrics, models, openapi, predict, train
+from fairlead_service.api.services import Commands, Services
+from fairlead_service.api.train_request import from_pydantic
+from fairlead_service.errors import Problem
+from fairlead_service.inference.endpoint import PredictEndpoint
+from fairlead_service.jobs import Children, Lane
+from fairlead_service.models.bundle import BundleError
+from fairlead_service.models.slot import ModelError, Slot
+from fairlead_service.observability import logs
+from fairlead_service.observability.metrics import Metrics
+from fairlead_service.observability.middleware import Observed
+from fairlead_service.observability.tracing import Tracing, from_environment
+from fairlead_service.server import Drain
+from fairlead_service.settings import Settings
+
+_DESCRIPTION = """Trains scikit-learn models, tracks them in MLflow, and serves them.
+
+Errors are RFC 9457 problem details (`application/problem+json`): what is wrong, where, and what to send instead."""
+
+
+class StartError(Exception):
+    """A predictor can't serve its bundle; the reason is in the termination log."""
+
+
+def create_app(settings: Settings, *, commands: Commands | None = None, tracing: Tracing | None = None) -> FastAPI:
+    """An application of its own, with nothing shared with others in the process.
+
+    `commands` and `tracing` take the place of the real children and of the environment's exporter in tests.
+    """
+    services = _services(settings, commands or Commands(), tracing or from_environment(f"fairlead-{settings.role}"))
+    app = FastAPI(
+        title="Fairlead",
+        version=version("fairlead"),
+        description=_DESCRIPTION,
+        lifespan=_lifespan(services),
+        redoc_url=None,
+        redirect_slashes=False,
+        # The spans, metrics and logs here are made by hand: FastAPI's own cost more and know less.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    app.state.services = services
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    for router in (predict.router, health.router, models.info_router, metrics.router):
+        app.include_router(router)
+    if settings.role == contract.ROLE_API:
+        app.include_router(train.router)
+        app.include_router(models.load_router)
+    app.add_route("/", _index, include_in_schema=False)
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_middleware(Observed, metrics=services.metrics, tracing=services.tracing, drain=services.drain)
+    return app
+
+
+def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Services:
+    slot, registry = Slot(), Metrics()
+    threads = ThreadPoolExecutor(settings.predict_threads, thread_name_prefix="predict")
+    return Services(
+        settings=settings,
+        commands=commands,
+        slot=slot,
+        predict=PredictEndpoint(slot, threads, settings.max_batch_rows, registry, tracing),
+        trainings=Lane("training", settings.train_queue),
+        loads=Lane("load", settings.load_queue),
+        children=Children({**os.environ, contract.ENV_TRACKING_URI: settings.tracking_uri}),
+        metrics=registry,
+        tracing=tracing,
+        drain=Drain(settings.drain_seconds),
+        threads=threads,
+    )
+
+
+def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if services.settings.role == contract.ROLE_PREDICTOR:
+            await _start_predictor(services)
+        else:
+            await _start_api(services)
+        try:
+            yield
+        finally:
+            await services.close()
+            services.threads.shutdown(wait=False, cancel_futures=True)
+            await asyncio.to_thread(services.tracing.close)
+
+    return lifespan
+
+
+async def _start_predictor(services: Services) -> None:
+    directory = services.settings.bundle_dir
+    try:
+        if directory is None:
+            raise BundleError(f"no bundle: set {contract.ENV_BUNDLE_DIR} to the directory that the loader wrote")
+        await services.activate(directory)
+    except BundleError as error:
+        raise _start_failed(services.settings, contract.FailureReason.MODEL_CORRUPT, error) from None
+    except ModelError as error:
+        raise _start_failed(services.settings, contract.FailureReason.SELF_TEST_FAILED, error) from None
+
+
+async def _start_api(services: Services) -> None:
+    await asyncio.to_thread(services.open_store)
+    directory = services.store.current()
+    if directory is None:
+        return
+    try:
+        await services.activate(directory)
+    except (BundleError, ModelError) as error:
+        logs.event("log", f"the model of before the restart is not served: {error}", logging.WARNING)
+
+
+def _start_failed(settings: Settings, reason: contract.FailureReason, error: Exception) -> StartError:
+    logs.error(f"the server does not start: {error}", reason=reason.value)
+    _write_termination_log(settings.termination_log, reason, str(error))
+    return StartError(str(error))
+
+
+def _write_termination_log(path: Path, reason: contract.FailureReason, message: str) -> None:
+    """Kubernetes copies this file into the pod's status, at most 4096 bytes of it."""
+    text = orjson.dumps({"reason": reason.value, "message": message[:1000]})
+    try:
+        path.write_bytes(text)
+    except OSError as error:
+        logs.event("log", f"no termination log at {path}: {error}", logging.DEBUG)
+
+
+async def _index(_: Request) -> Response:
+    return RedirectResponse("/docs")
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    request_id = getattr(request.state, "request_id", "")
+    return Response(error.body(request_id), error.status, headers=error.headers, media_type=errors.MEDIA_TYPE)
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    """FastAPI's own findings, which start with `path`, `query` or `body`, in the form of ours."""
+    assert isinstance(error, RequestValidationError)
+    found = [(tuple(item["loc"]), str(item["msg"])) for item in error.errors()]
+    return await _problem(request, from_pydantic(found))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """What Starlette raises by itself: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path[:200]
+    if error.status_code == errors.MethodNotAllowed.status:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        detail = f"{path} does not take {request.method[:20]}; send {allowed}"
+        return await _problem(request, errors.MethodNotAllowed(detail, headers=error.headers))
+    if error.status_code == errors.NotFound.status:
+        return await _problem(request, errors.NotFound(f"there is no {path}; /docs lists what there is"))
+    logs.error(f"unexpected HTTP exception {error.status_code}", error)
+    return await _problem(request, errors.InternalError("an unexpected error; it is in the server's log"))

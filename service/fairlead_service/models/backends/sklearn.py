@@ -1,0 +1,36 @@
+"""Serves by scikit-learn itself: the only module on the server's side that imports a model library, on first use."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import skops.io
+from numpy.typing import NDArray
+
+from fairlead_service.models.bundle import SKOPS_FILE, Bundle
+
+# A model fitted on a DataFrame warns on each matrix; the columns' order is checked by their number.
+warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
+
+
+class SklearnBackend:
+    name = "sklearn"
+
+    def __init__(self, bundle: Bundle) -> None:
+        trusted = list(bundle.manifest.trusted_types)
+        self._model: Any = skops.io.load(bundle.path(SKOPS_FILE), trusted=trusted)
+        _run_in_one_thread(self._model)
+
+    def predict(self, matrix: NDArray[np.float64]) -> NDArray[Any]:
+        return np.asarray(self._model.predict(matrix))
+
+    def predict_proba(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(self._model.predict_proba(matrix))
+
+
+def _run_in_one_thread(model: Any) -> None:
+    """Forests that predict in several threads add their trees up in the order they finish, so the last bit varies
+    from call to call; and the server has threads of its own."""
+    names = [name for name in model.get_params(deep=True) if name == "n_jobs" or name.endswith("__n_jobs")]
+    if names:
+        model.set_params(**dict.fromkeys(names, 1))

@@ -1,0 +1,88 @@
+"""Bundles and job files on the disk of role api, and which bundle served last, so that a restart serves it again."""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Final
+
+from fairlead_service.observability import logs
+
+_CURRENT: Final = "current.json"
+
+
+class Store:
+    """`bundles/NAME/` and `jobs/NAME/` under one directory; `current.json` names current and previous bundle.
+
+    Two servers on one directory would remove each other's bundles, so only the first one there ever removes any.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._root = directory.absolute()
+        self._bundles = self._root / "bundles"
+        self._jobs = self._root / "jobs"
+        for path in (self._bundles, self._jobs):
+            path.mkdir(parents=True, exist_ok=True)
+        self._owner = self._take_lock()
+        if self._owner:
+            shutil.rmtree(self._jobs)
+            self._jobs.mkdir()
+            self._remove_leftovers()
+
+    def current(self) -> Path | None:
+        """The bundle that served last, if any."""
+        kept = self._kept()
+        return self._bundles / kept[0] if kept else None
+
+    def new_bundle(self) -> Path:
+        """A path for a bundle that does not exist yet."""
+        return self._bundles / uuid.uuid4().hex
+
+    def new_job(self) -> Path:
+        """An empty directory for one job's files."""
+        path = self._jobs / uuid.uuid4().hex
+        path.mkdir()
+        return path
+
+    def commit(self, bundle: Path) -> None:
+        """Makes `bundle` the current one and removes the one before the previous."""
+        before = self._kept()
+        kept = [bundle.name, *(name for name in before[:1] if name != bundle.name)]
+        staging = self._root / f".{_CURRENT}.{os.getpid()}"
+        staging.write_text(json.dumps(kept))
+        staging.replace(self._root / _CURRENT)
+        if self._owner:
+            for name in set(before) - set(kept):
+                self.discard(self._bundles / name)
+
+    def discard(self, path: Path) -> None:
+        """Removes a bundle that was not taken, or a job's directory."""
+        shutil.rmtree(path, ignore_errors=True)
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    def _kept(self) -> list[str]:
+        try:
+            names = json.loads((self._root / _CURRENT).read_text())
+        except (OSError, ValueError):
+            return []
+        return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+    def _remove_leftovers(self) -> None:
+        kept = self._kept()
+        for path in self._bundles.iterdir():
+            if path.name not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _take_lock(self) -> bool:
+        self._lock = os.open(self._root / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            logs.event("log", f"another server uses {self._root}: nothing will be removed there", level=logging.WARNING)
+            return False
+        return True

@@ -1,0 +1,161 @@
+"""Prometheus metrics, one registry an application. Label values come from closed sets: route templates, known methods,
+status codes, names of registered algorithms; nothing a client sends becomes a label."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from fairlead_service.models.slot import Serving
+from fairlead_service.observability.tracing import sampled_trace_id
+
+UNMATCHED: Final = "unmatched"
+"""The path label of requests that no route takes."""
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_MILLISECONDS: Final = (0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 75, 100, 150, 250, 350, 500, 750, 1000, 2500, 5000, 10000)
+_LATENCY: Final = tuple(value / 1000 for value in _MILLISECONDS)
+_PREDICTION: Final = (0.00005, 0.0001, 0.00025, *_LATENCY)
+_TRAINING: Final = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+_LOADING: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+_ROWS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0)
+
+
+class Metrics:
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        request = ("method", "path", "status")
+        self._duration = Histogram(
+            "http_request_duration_seconds",
+            "From the request's first byte handled to the answer's last byte written",
+            request,
+            buckets=_LATENCY,
+            registry=registry,
+        )
+        self._requests = Counter("http_requests", "HTTP requests answered", request, registry=registry)
+        self.in_progress = Gauge(
+            "http_requests_in_progress", "Requests in flight, without probes and scrapes", registry=registry
+        )
+        self._prediction = Histogram(
+            "prediction_time_seconds", "Time of one model call", buckets=_PREDICTION, registry=registry
+        )
+        self._rows = Histogram("prediction_batch_size", "Rows of one model call", buckets=_ROWS, registry=registry)
+        self._training = Histogram(
+            "training_time_seconds",
+            "From the start of a training process to its end",
+            ("algorithm", "outcome"),
+            buckets=_TRAINING,
+            registry=registry,
+        )
+        self._load = Histogram(
+            "model_load_seconds",
+            "From the start of a load to the model serving, or failing to",
+            ("outcome",),
+            buckets=_LOADING,
+            registry=registry,
+        )
+        self._model = Gauge(
+            "model_info", "1 for the model that serves", ("run_id", "model", "version", "backend"), registry=registry
+        )
+        self._children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+
+    def request(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Counts one answered request; `path` is a route template or UNMATCHED."""
+        key = (method if method in _METHODS else "other", path, status)
+        children = self._children.get(key)
+        if children is None:
+            labels = (key[0], path, str(status))
+            children = self._children[key] = (self._duration.labels(*labels), self._requests.labels(*labels))
+        exemplar = _exemplar()
+        children[0].observe(seconds, exemplar)
+        children[1].inc(1, exemplar)
+
+    def prediction(self, rows: int, seconds: float) -> None:
+        self._prediction.observe(seconds, _exemplar())
+        self._rows.observe(rows)
+
+    def training(self, algorithm: str, outcome: str, seconds: float) -> None:
+        self._training.labels(algorithm, outcome).observe(seconds)
+
+    def load(self, outcome: str, seconds: float) -> None:
+        self._load.labels(outcome).observe(seconds)
+
+    def serving(self, model: Serving) -> None:
+        """Makes `model` the only one in `model_info`."""
+        identity = model.manifest.identity
+        self._model.clear()
+        self._model.labels(identity.run_id, identity.name or "", identity.version or "", model.backend.name).set(1)
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of `/metrics/summary`, read from the same counters that `/metrics` shows."""
+        samples = {
+            family.name: family.samples
+            for metric in (self._duration, self._requests, self._prediction, self._rows, self._training)
+            for family in metric.collect()
+        }
+        return {
+            "requests": [
+                {**sample.labels, "status": int(sample.labels["status"]), "count": int(sample.value)}
+                for sample in samples["http_requests"]
+                if sample.name.endswith("_total")
+            ],
+            "predictions": {
+                "model_calls": int(_value(samples["prediction_batch_size"], "_count")),
+                "rows": int(_value(samples["prediction_batch_size"], "_sum")),
+                "request_milliseconds": _quantiles(
+                    s
+                    for s in samples["http_request_duration_seconds"]
+                    if s.labels["path"] == "/predict" and s.labels["status"] == "200"
+                ),
+                "model_call_milliseconds": _quantiles(samples["prediction_time_seconds"]),
+            },
+            "trainings": [
+                {**sample.labels, "count": int(sample.value)}
+                for sample in samples["training_time_seconds"]
+                if sample.name.endswith("_count")
+            ],
+        }
+
+
+def quantile(bounds: Sequence[float], cumulative: Sequence[float], q: float) -> float | None:
+    """Estimates a quantile as Prometheus's histogram_quantile does: linear within the bucket it falls into.
+
+    `bounds` are the buckets' upper bounds, the last one infinite; `cumulative` the counts at or below them.
+    Returns None without observations, and the last finite bound when the quantile lies above it.
+    """
+    if not cumulative or cumulative[-1] == 0:
+        return None
+    rank = q * cumulative[-1]
+    index = next(i for i, count in enumerate(cumulative) if count >= rank)
+    if index == len(bounds) - 1:
+        return bounds[-2]
+    low, below = (bounds[index - 1], cumulative[index - 1]) if index else (0.0, 0.0)
+    inside = cumulative[index] - below
+    return bounds[index] if inside == 0 else low + (bounds[index] - low) * (rank - below) / inside
+
+
+def _quantiles(samples: Iterable[Any]) -> dict[str, float | None]:
+    buckets: dict[float, float] = {}
+    for sample in samples:
+        if sample.name.endswith("_bucket"):
+            bound = float(sample.labels["le"])
+            buckets[bound] = buckets.get(bound, 0.0) + sample.value
+    bounds = sorted(buckets)
+    counts = [buckets[bound] for bound in bounds]
+    estimates = {name: quantile(bounds, counts, q) for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
+    return {name: None if value is None else round(value * 1000, 3) for name, value in estimates.items()}
+
+
+def _value(samples: Iterable[Any], suffix: str) -> float:
+    return float(next(sample.value for sample in samples if sample.name.endswith(suffix)))
+
+
+def _exemplar() -> dict[str, str] | None:
+    trace_id = sampled_trace_id()
+    return {"trace_id": trace_id} if trace_id is not None else None

@@ -1,0 +1,205 @@
+"""Bodies of requests and answers, with the examples that `/docs` shows.
+
+`/predict` and the matrix of `/train` are read by `inference.codec`, not by pydantic: for those two the classes here
+are documentation, and a test holds them to what the codec takes.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from fairlead_service.models.bundle import Label, Proof
+
+RUN_ID_PATTERN = r"^[0-9a-f]{32}$"
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=r"^[^/:\x00-\x1f\x7f]+$")]
+Alias = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=r"^[A-Za-z0-9_-]+$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=250)]
+
+_RUN_ID = "6f2c1d0e9b3a4c5d8e7f60718293a4b5"
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+
+class PredictRequest(_Request):
+    """One row or many, each with one number per feature of the model."""
+
+    features: list[list[float]] | list[float] = Field(description="Rows of numbers, or one row")
+    probabilities: bool = Field(default=False, description="Whether class probabilities are wanted as well")
+
+    model_config = ConfigDict(json_schema_extra={"example": {"features": [[5.1, 3.5, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3]]}})
+
+
+class PredictResponse(_Answer):
+    predictions: list[Label] = Field(description="One per row: the class label, or the value for a regressor")
+    run_id: str = Field(description="The run of the model that made every prediction of this answer")
+    model_name: str | None = Field(default=None, description="The registered model, if it is one")
+    model_version: str | None = None
+    classes: list[Label] | None = Field(default=None, description="What the columns of `probabilities` stand for")
+    probabilities: list[list[float]] | None = None
+
+    model_config = ConfigDict(json_schema_extra={"example": {"predictions": [0, 1], "run_id": _RUN_ID}})
+
+
+class TrainOptions(_Request):
+    """Everything of a training request but the data."""
+
+    algorithm: Text = Field(description="A registered algorithm")
+    hyperparameters: dict[str, Any] = Field(default_factory=dict, description="As scikit-learn names them")
+    test_size: float = Field(default=0.25, gt=0, lt=1, description="Share of the rows held out for evaluation")
+    random_state: int = Field(default=42, ge=0, le=2**32 - 1)
+    feature_names: list[Text] | None = Field(default=None, description="One per column of `data`")
+    experiment: Text = Field(default="fairlead", description="MLflow experiment; made if it does not exist")
+    run_name: Text | None = None
+    tags: dict[Text, Annotated[str, StringConstraints(max_length=5000)]] = Field(default_factory=dict, max_length=100)
+    model_name: ModelName | None = Field(default=None, description="Registers the model as a new version of this one")
+    alias: Alias | None = Field(default=None, description="Points this alias at the new version; needs `model_name`")
+    load: bool = Field(default=True, description="Whether this server serves the model as soon as it is trained")
+
+
+class TrainRequest(TrainOptions):
+    """A matrix, its target, and what to make of them."""
+
+    data: list[list[float]] = Field(description="Rows of numbers, all of the same length")
+    target: list[Label] = Field(description="One label per row: integers, strings or booleans, not mixed")
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "data": [[5.1, 3.5, 1.4, 0.2], [4.9, 3.0, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3], [5.9, 3.0, 4.2, 1.5]],
+                "target": [0, 0, 1, 1],
+                "algorithm": "random_forest",
+                "hyperparameters": {"n_estimators": 100, "max_depth": 10},
+            }
+        }
+    )
+
+
+class Evaluation(_Answer):
+    """How the metrics came about."""
+
+    method: str
+    train_rows: int
+    test_rows: int
+    reason: str | None = Field(default=None, description="Why no hold-out was possible, if it was not")
+
+
+class TrainResponse(_Answer):
+    run_id: str
+    model_id: str | None = None
+    algorithm: str
+    task: str
+    metrics: dict[str, float]
+    evaluation: Evaluation
+    hyperparameters: dict[str, Any]
+    model_name: str | None = None
+    model_version: str | None = None
+    alias: str | None = None
+    n_features: int
+    classes: list[Label] | None = None
+    duration_seconds: float
+    loaded: bool = Field(description="Whether this server serves the model now")
+    warning: str | None = Field(default=None, description="Why the trained model is not served, if it should be")
+
+
+class LoadResponse(_Answer):
+    status: Literal["loaded", "already-loaded"]
+    run_id: str
+    model_name: str | None = None
+    model_version: str | None = None
+    backend: str
+    previous_run_id: str | None = Field(default=None, description="The run that served before")
+    duration_seconds: float
+
+
+class Health(_Answer):
+    status: Literal["ok", "no-model", "draining"]
+    role: str
+    version: str
+    model_loaded: bool
+    run_id: str | None
+    uptime_seconds: float
+
+
+class Live(_Answer):
+    status: Literal["ok"] = "ok"
+
+
+class Ready(_Answer):
+    status: Literal["ready"] = "ready"
+    model_loaded: bool
+    run_id: str | None
+
+
+class ModelInfo(_Answer):
+    run_id: str
+    model_uri: str
+    model_id: str | None
+    model_name: str | None
+    model_version: str | None
+    estimator: str
+    task: str
+    backend: str
+    n_features: int
+    feature_names: list[str] | None
+    classes: list[Label] | None
+    has_probabilities: bool
+    trained_with: dict[str, str]
+    signature: dict[str, Any] | None
+    input_example: list[list[float]] | None
+    proof: Proof
+    created_at: datetime = Field(description="When the bundle was written")
+    loaded_at: datetime = Field(description="When this server took it")
+
+
+class RequestCount(_Answer):
+    method: str
+    path: str
+    status: int
+    count: int
+
+
+class Quantiles(_Answer):
+    """Estimated from histogram buckets, so exact to the bucket's bounds only; null without observations."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class PredictionSummary(_Answer):
+    model_calls: int
+    rows: int
+    request_milliseconds: Quantiles
+    model_call_milliseconds: Quantiles
+
+
+class TrainingCount(_Answer):
+    algorithm: str
+    outcome: str
+    count: int
+
+
+class ModelReference(_Answer):
+    run_id: str
+    model_name: str | None
+    model_version: str | None
+    backend: str
+    loaded_at: datetime
+
+
+class MetricsSummary(_Answer):
+    """Since this process started; `/metrics` has the same figures for Prometheus, which keeps them."""
+
+    since: datetime
+    uptime_seconds: float
+    requests: list[RequestCount]
+    predictions: PredictionSummary
+    trainings: list[TrainingCount]
+    model: ModelReference | None

@@ -1,0 +1,79 @@
+"""What can be set from outside, and why one would. Every field is an environment variable: `FAIRLEAD_` and the
+field's name in capitals, but for `MLFLOW_TRACKING_URI`, which MLflow's own clients read too."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fairlead_service import contract
+
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="FAIRLEAD_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    role: Literal["api", "predictor"] = "api"
+    """`api` trains, loads and predicts; `predictor` serves the one bundle in `bundle_dir` and nothing else."""
+
+    host: str = "0.0.0.0"
+    """Address to listen on. All of them by default, as pods need; `127.0.0.1` on a workstation."""
+    port: Annotated[int, Field(ge=0, le=65535)] = contract.HTTP_PORT
+    """Port to listen on; 0 takes a free one and logs it."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """`debug` adds a line for each probe and scrape, and what child processes print."""
+
+    tracking_uri: str = Field(
+        default="http://127.0.0.1:5000",
+        validation_alias=AliasChoices(contract.ENV_TRACKING_URI, "tracking_uri"),
+    )
+    """The MLflow server of the child processes; the server itself never talks to it."""
+
+    bundle_dir: Path | None = None
+    """Role predictor: where the loader wrote the bundle. Required there, not used by role api."""
+    data_dir: Path = Path(".fairlead/api")
+    """Role api: bundles of the current and the previous model, and the files of running jobs."""
+    termination_log: Path = Path(contract.TERMINATION_LOG)
+    """Role predictor: where a start that failed leaves its reason, if the file's directory exists."""
+    allow_pickle: bool = False
+    """Whether models saved by pickle may be loaded. Loading one runs whatever code its author put into it."""
+
+    max_body_bytes: Annotated[int, Field(gt=0)] = 16 * 2**20
+    """Longest body of `/predict`; a longer one is refused while it is being read."""
+    max_train_body_bytes: Annotated[int, Field(gt=0)] = 64 * 2**20
+    """Longest body of `/train`. Parsing holds the interpreter for about 10 ms per MiB: larger data belong in MLflow."""
+    max_batch_rows: Annotated[int, Field(gt=0)] = 10_000
+    """Most rows in one `/predict`."""
+    max_train_rows: Annotated[int, Field(gt=0)] = 1_000_000
+    """Most rows in one `/train`."""
+    body_timeout_seconds: Annotated[float, Field(gt=0)] = 30
+    """How long a client may take to send a body."""
+    predict_threads: Annotated[int, Field(gt=0, le=64)] = 2
+    """Threads that run model calls. More than the container's cores gain nothing."""
+
+    train_queue: Annotated[int, Field(ge=0)] = 4
+    """Trainings that may wait for the one that runs; the next one is answered 429."""
+    load_queue: Annotated[int, Field(ge=0)] = 8
+    """Loads that may wait for the one that runs; the next one is answered 429."""
+    train_timeout_seconds: Annotated[float, Field(gt=0)] = 3600
+    """A training that takes longer is ended, with all processes it started."""
+    load_timeout_seconds: Annotated[float, Field(gt=0)] = 300
+    """A load that takes longer is ended."""
+    child_grace_seconds: Seconds = 5
+    """Between SIGTERM and SIGKILL for a child that has to end."""
+    child_nice: Annotated[int, Field(ge=0, le=19)] = 10
+    """Niceness of children, so that a training leaves the processor to `/predict`."""
+    child_memory_bytes: Annotated[int, Field(gt=0)] | None = None
+    """Address space a child may use, so that a training too large ends alone; unset: no limit but the container's."""
+
+    drain_seconds: Seconds = 5
+    """After SIGTERM: how long new connections are still taken while load balancers learn that this server leaves."""
+    shutdown_seconds: Annotated[int, Field(ge=0)] = 20
+    """After the drain: how long requests in flight may take to finish. Drain and this stay under Kubernetes' 30 s."""
+    max_connection_age_seconds: Seconds = 30
+    """Age after which an answer closes its connection, so that pooled clients move to new pods; 0: never."""
+    keep_alive_seconds: Annotated[int, Field(gt=0)] = 65
+    """How long an idle connection is kept. Longer than most clients' own limit, so that they, not we, close it:
+    a connection closed by the server the moment a request is sent on it is a failed request."""
