@@ -62,8 +62,10 @@ def wait_for(what: str, ready: Callable[[], bool], daemons: Sequence[Daemon], se
 class ControlPlane:
     """See the module's text for its use. `directory` is made if missing, and keeps the data over `stop` and `start`.
 
-    `address` is what the API server listens on, `port` 0 means any free one. `…_args` come after our own flags and
-    so win over them. `run_directory` is for process files. Without `die_with_parent`, the programs outlive this one.
+    The API server listens on 127.0.0.1 only, unless `advertise` is the address under which pods find it. `ports` are
+    those of the API server and etcd (clients, peers); 0 is any free one. `…_args` come after our own flags and so win
+    over them. `run_directory` is for process files. Without `die_with_parent`, the programs outlive this one; with it,
+    start it from a thread that lives as long as it shall.
     """
 
     def __init__(
@@ -71,8 +73,8 @@ class ControlPlane:
         directory: Path,
         *,
         kubernetes: str = binaries.DEFAULT_KUBERNETES,
-        address: str = "127.0.0.1",
-        port: int = 0,
+        advertise: str = "",
+        ports: tuple[int, int, int] = (0, 0, 0),
         etcd_args: Sequence[str] = (),
         apiserver_args: Sequence[str] = (),
         controller_manager_args: Sequence[str] = (),
@@ -85,10 +87,10 @@ class ControlPlane:
     ) -> None:
         self.directory = directory.resolve()
         self.kubernetes = kubernetes
-        self.address = address
+        self._advertise = advertise
         self.kubeconfig = self.directory / "admin.kubeconfig"
         self.authority = Authority(self.directory / "certificates")
-        self._ports = (port or free_port(address), free_port(), free_port())
+        self._ports = tuple(port or free_port() for port in ports)
         self._arguments = {
             "etcd": etcd_args,
             "kube-apiserver": apiserver_args,
@@ -112,7 +114,7 @@ class ControlPlane:
 
     @property
     def url(self) -> str:
-        return f"https://{self.address}:{self.port}"
+        return f"https://127.0.0.1:{self.port}"
 
     @property
     def daemons(self) -> tuple[Daemon, ...]:
@@ -151,7 +153,7 @@ class ControlPlane:
         tls = ssl.create_default_context(cafile=str(self.authority.certificate))
         stem = self.authority.directory / "admin"
         tls.load_cert_chain(stem.with_suffix(".crt"), stem.with_suffix(".key"))
-        connection = http.client.HTTPSConnection(self.address, self.port, context=tls, timeout=5)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=tls, timeout=5)
         try:
             connection.request("GET", path)
             return connection.getresponse().status == 200
@@ -185,10 +187,11 @@ class ControlPlane:
             self._run_directory,
             self.directory / "logs",
             die_with_parent=self._die_with_parent,
+            umask=0o022 if name != "kube-controller-manager" else 0,  # volumes that it makes are for any user
         )
 
     def _write_credentials(self) -> None:
-        names = apiserver_names(SERVICE_CIDR, [self.address])
+        names = apiserver_names(SERVICE_CIDR, [self._advertise] if self._advertise else [])
         users = {
             "admin": ("fairlead-admin", "system:masters"),
             "controller-manager": ("system:kube-controller-manager", ""),
@@ -236,13 +239,12 @@ class ControlPlane:
         authority = str(self.authority.certificate)
         serving, etcd = self._key_pair("apiserver"), self._key_pair("etcd-client")
         kubelet, proxy = self._key_pair("kubelet-client"), self._key_pair("front-proxy-client")
-        loopback = self.address.startswith("127.")
         return [
-            f"--bind-address={self.address}",
-            f"--advertise-address={self.address}",
+            f"--bind-address={'0.0.0.0' if self._advertise else '127.0.0.1'}",
+            f"--advertise-address={self._advertise or '127.0.0.1'}",
             f"--secure-port={self.port}",
             # A loopback address may not be an Endpoint, and no pod could use it.
-            f"--endpoint-reconciler-type={'none' if loopback else 'lease'}",
+            f"--endpoint-reconciler-type={'lease' if self._advertise else 'none'}",
             f"--client-ca-file={authority}",
             f"--tls-cert-file={serving[0]}",
             f"--tls-private-key-file={serving[1]}",
