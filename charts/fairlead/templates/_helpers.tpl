@@ -195,6 +195,6 @@ $(POD_IP) is filled in by the kubelet: exact, where MLflow's own `10.*` would al
 
 {{/* Labels that the operator puts on every predictor pod. */}}
 {{- define "fairlead.predictorLabels" -}}
-app.kubernetes.io/managed-by: fairlead
+app.kubernetes.io/name: fairlead-predictor
 app.kubernetes.io/component: predictor
 {{- end -}}
