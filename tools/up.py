@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from examples import train_example
-
 from tools.cluster import ROOT, STATE, Cluster, CommandError, binaries, run
 
 NAMESPACE = "fairlead"
