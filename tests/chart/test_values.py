@@ -1,0 +1,180 @@
+"""Wrong values are errors that name the field; right ones end up where they should."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart.rendering import CHART, STACK, Helm, environment, pick, render
+from tools import sync_charts
+
+WRONG = {
+    "api.replicas=two": "/api/replicas",
+    "api.replicas=-1": "/api/replicas",
+    "operater.enabled=true": "operater",
+    "operator.image.tagg=1": "tagg",
+    "service.image.pullPolicy=Sometimes": "/service/image/pullPolicy",
+    "service.image.repository=ghcr.io/Fairlead": "/service/image/repository",
+    "mlflow.image.digest=sha256:12": "/mlflow/image/digest",
+    "mlflow.service.port=70000": "/mlflow/service/port",
+    "mlflow.external.trackingUri=mlflow": "/mlflow/external/trackingUri",
+    "mlflow.persistence.size=lots": "/mlflow/persistence/size",
+    "mlflow.allowedHosts={http://mlflow.example.org}": "/mlflow/allowedHosts/0",
+    "api.resources.limits.memory=2Gb": "/api/resources/limits/memory",
+    "api.strategy.type=Canary": "/api/strategy/type",
+    "api.podDisruptionBudget.maxUnavailable=half": "/api/podDisruptionBudget/maxUnavailable",
+    "tracing.sampleRatio=10": "/tracing/sampleRatio",
+    "tracing.endpoint=jaeger:4318": "/tracing/endpoint",
+    "monitoring.interval=15": "/monitoring/interval",
+    "operator.watchNamespaces={Team_A}": "/operator/watchNamespaces/0",
+    "fullnameOverride=Fairlead": "/fullnameOverride",
+    "podSecurityContext.runAsUser=0": "/podSecurityContext/runAsUser",
+    "commonLabels.team=1": "/commonLabels/team",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_value_is_named(each_helm: Helm, wrong: str) -> None:
+    done = each_helm.refused(CHART, "--set", wrong)
+    assert done.returncode != 0
+    assert WRONG[wrong] in done.stderr, done.stderr
+    assert "don't meet the specifications of the schema" in done.stderr
+
+
+def test_no_mlflow_at_all_is_an_error_that_says_what_to_set(helm: Helm) -> None:
+    done = helm.refused(CHART, "--set", "mlflow.enabled=false")
+    assert "mlflow.external.trackingUri must name the MLflow server" in done.stderr
+
+
+def test_a_variable_given_twice_is_an_error(helm: Helm) -> None:
+    twice = "api.extraEnv[0].name=A,api.extraEnv[1].name=A"
+    assert "api.extraEnv: A appears twice" in helm.refused(CHART, "--set", twice).stderr
+
+
+def test_an_old_kubernetes_is_refused(helm: Helm) -> None:
+    done = helm.run("template", "fairlead", str(CHART), "--kube-version", "1.31.0")
+    assert "requires kubeVersion" in done.stderr
+
+
+def _leaves(schema: dict[str, Any], values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Paths of values.yaml that the schema describes as objects of fixed keys, down to the first free-form one."""
+    for key, value in values.items():
+        here = (*path, key)
+        inner = _resolve(schema, here)
+        if isinstance(value, dict) and inner.get("additionalProperties") is False:
+            yield from _leaves(schema, value, here)
+        else:
+            yield here
+
+
+def _resolve(schema: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    found = schema
+    for key in path:
+        assert key in found["properties"], f"{'.'.join(path)} is not in values.schema.json"
+        found = found["properties"][key]
+        if "$ref" in found:
+            found = schema["$defs"][found["$ref"].rsplit("/", 1)[1]]
+    return found
+
+
+def test_schema_values_and_readme_know_the_same_keys() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    text = (CHART / "values.yaml").read_text()
+    leaves = {
+        ".".join(path) for path in _leaves(schema, yaml.safe_load(text)) if path[-1] not in ("requests", "limits")
+    }
+    described = {value.key for value in sync_charts.described_values(text)}
+    whole = {key.rpartition(".")[0] for key in described}
+    assert {leaf for leaf in leaves if leaf not in described} <= {"operator.resources", "api.resources"} | whole
+    assert not {key for key in described if not _resolve(schema, tuple(key.split(".")))}
+
+
+@pytest.mark.parametrize("chart", [CHART, STACK], ids=lambda path: path.name)
+def test_objects_of_fixed_keys_allow_no_others(chart: Any) -> None:
+    def check(part: Any) -> None:
+        if isinstance(part, dict):
+            if "properties" in part and part.get("description", "").find("its own chart") < 0:
+                assert part.get("additionalProperties") is False, part
+            for inner in part.values():
+                check(inner)
+
+    check(json.loads((chart / "values.schema.json").read_text()))
+
+
+def test_replicas_can_be_left_to_an_autoscaler(helm: Helm) -> None:
+    assert "replicas" not in pick(render(helm, "production"), "Deployment", "fairlead-api")["spec"]
+    assert pick(render(helm, "default"), "Deployment", "fairlead-api")["spec"]["replicas"] == 1
+
+
+def test_a_users_variable_replaces_the_charts(helm: Helm) -> None:
+    container = pick(render(helm, "production"), "Deployment", "fairlead-api")["spec"]["template"]["spec"][
+        "containers"
+    ][0]
+    names = [entry["name"] for entry in container["env"]]
+    assert environment(container)["HOME"] == "/data"
+    assert len(set(names)) == len(names), "server-side apply refuses a name that appears twice"
+
+
+def test_a_volume_of_one_writer_is_never_shared_during_an_update(helm: Helm) -> None:
+    deployment = pick(helm.template(CHART, "--set", "api.persistence.enabled=true"), "Deployment", "fairlead-api")
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    assert pick(render(helm, "default"), "Deployment", "fairlead-mlflow")["spec"]["strategy"] == {"type": "Recreate"}
+    assert pick(render(helm, "default"), "Deployment", "fairlead-operator")["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_everyone_talks_to_the_same_mlflow(helm: Helm) -> None:
+    for profile, uri in (
+        ("default", "http://fairlead-mlflow.fairlead.svc:5000"),
+        ("production", "http://fairlead-mlflow.fairlead.svc:80"),
+        ("external-mlflow", "https://mlflow.example.org"),
+    ):
+        manifests = render(helm, profile)
+        for component, variable in (
+            ("api", "MLFLOW_TRACKING_URI"),
+            ("operator", "FAIRLEAD_OPERATOR_MLFLOW_TRACKING_URI"),
+        ):
+            pod = pick(manifests, "Deployment", f"fairlead-{component}")["spec"]["template"]["spec"]
+            assert environment(pod["containers"][0])[variable] == uri
+
+
+@pytest.mark.parametrize(("release", "fullname"), [("fairlead", "fairlead"), ("prod", "prod-fairlead")])
+def test_names_follow_the_release(helm: Helm, release: str, fullname: str) -> None:
+    manifests = helm.template(CHART, release=release)
+    assert pick(manifests, "Service", f"{fullname}-api")["spec"]["ports"][0]["port"] == 8000
+    pick(manifests, "Service", f"{fullname}-mlflow")
+
+
+def test_names_stay_legal_for_the_longest_release_name(helm: Helm) -> None:
+    manifests = helm.template(CHART, "--set", "monitoring.dashboards.enabled=true", release="r" * 53)
+    assert all(len(manifest["metadata"]["name"]) <= 63 for manifest in manifests)
+
+
+def test_nothing_secret_is_rendered(helm: Helm) -> None:
+    mlflow = pick(render(helm, "production"), "Deployment", "fairlead-mlflow")["spec"]["template"]["spec"]
+    uri = next(entry for entry in mlflow["containers"][0]["env"] if entry["name"] == "MLFLOW_BACKEND_STORE_URI")
+    assert uri == {
+        "name": "MLFLOW_BACKEND_STORE_URI",
+        "valueFrom": {"secretKeyRef": {"name": "mlflow-database", "key": "uri"}},
+    }
+    assert not [one for one in render(helm, "production") if one["kind"] == "Secret"]
+
+
+def notes(helm: Helm, *options: str) -> str:
+    """What an installation prints last. A client-side dry run needs no cluster, with Helm 4."""
+    done = helm.run("install", "fairlead", str(CHART), "--namespace", "fairlead", "--dry-run=client", *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.partition("NOTES:")[2]
+
+
+def test_notes_end_with_commands_that_fit(helm: Helm) -> None:
+    default = notes(helm)
+    assert "kubectl --namespace fairlead port-forward service/fairlead-api 8000:8000" in default
+    sample = yaml.safe_load(default.partition("<<EOF\n")[2].partition("\nEOF\n")[0])
+    assert sample["kind"] == "ModelDeployment"
+    namespaced = notes(helm, "--values", str(CHART / "ci/namespaced-values.yaml"))
+    assert "service/team-a-api" in namespaced
+    assert "namespace: team-a}" in namespaced
+    assert "WARNING: mlflow.persistence.enabled is false" in namespaced
+    assert "port-forward" not in notes(helm, "--values", str(CHART / "ci/everything-off-values.yaml"))
