@@ -1,0 +1,270 @@
+"""The custom resource as Python sees it: names, reasons, and frozen models of spec and status.
+
+`manifests/crd.yaml` is the same thing for the API server; a test compares the two. Nothing here does I/O.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic.alias_generators import to_camel
+
+from fairlead_operator import contract
+
+GROUP: Final = "fairlead.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "ModelDeployment"
+PLURAL: Final = "modeldeployments"
+FIELD_MANAGER: Final = "fairlead"
+
+OWNER_LABEL: Final = "fairlead.dev/model-deployment"
+"""On everything owned and on its pods: the name of the children (`desired.naming.child_name`)."""
+RUN_LABEL: Final = "fairlead.dev/run-id"
+REVISION_LABEL: Final = "fairlead.dev/revision"
+"""On pods: the digest of their template. Failures are charged to a revision, never only to a run."""
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as JSON has it."""
+
+
+class Reason(StrEnum):
+    """Every `reason` a condition can have, with the failure reasons of `contract.FailureReason`."""
+
+    # Ready
+    SERVING = "Serving"
+    """At least one pod with a proven model answers."""
+    STARTING = "Starting"
+    """The first pods are on their way."""
+    NO_POD_AVAILABLE = "NoPodAvailable"
+    """A model is proven, but none of its pods is available now."""
+    SCALED_TO_ZERO = "ScaledToZero"
+    # ModelResolved
+    RESOLVED = "Resolved"
+    RESOLVING = "Resolving"
+    # UpToDate
+    UP_TO_DATE = "UpToDate"
+    ROLLOUT_IN_PROGRESS = "RolloutInProgress"
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    """The model did not become ready in `spec.rollout.progressDeadlineSeconds`."""
+    SUSPENDED = "Suspended"
+    NAME_CONFLICT = "NameConflict"
+    """An object of a name this resource needs belongs to somebody else."""
+    INVALID_SPEC = "InvalidSpec"
+    """The stored object, or a child made from it, is refused as invalid."""
+    APPLY_REFUSED = "ApplyRefused"
+    """The API server refuses a child for another reason: rights, quota, an admission policy."""
+    # what a pod or the registry says (contract.FailureReason)
+    MODEL_NOT_FOUND = "ModelNotFound"
+    MODEL_CORRUPT = "ModelCorrupt"
+    MODEL_REFUSED = "ModelRefused"
+    MODEL_UNSUPPORTED = "ModelUnsupported"
+    VERSION_MISMATCH = "VersionMismatch"
+    SELF_TEST_FAILED = "SelfTestFailed"
+    TRACKING_SERVER_UNAVAILABLE = "TrackingServerUnavailable"
+    LOAD_FAILED = "LoadFailed"
+
+
+FINAL_REASONS: Final = frozenset(Reason(reason.value) for reason in contract.FINAL_REASONS)
+
+
+def _parse_time(value: object) -> object:
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _print_time(value: datetime) -> str:
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Time = Annotated[datetime, BeforeValidator(_parse_time), PlainSerializer(_print_time)]
+"""A point in time with a zone, in whole seconds once written."""
+
+
+def _to_json_name(name: str) -> str:
+    """`run_id` is `runID` and `model_uri` is `modelURI`: acronyms keep one case (Kubernetes API conventions)."""
+    camel = to_camel(name)
+    return camel.replace("Id", "ID").replace("Uri", "URI").replace("Url", "URL") if "_" in name else camel
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, alias_generator=_to_json_name, populate_by_name=True, extra="ignore")
+
+
+class _Strict(_Frozen):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ModelSource(_Strict):
+    uri: Annotated[
+        str | None, Field(pattern=r"^(models:/[^/@:]+@[^/@:]+|models:/[^/@:]+/[1-9][0-9]*|runs:/[0-9a-f]{32}/[^/].*)$")
+    ] = None
+    run_id: Annotated[str | None, Field(pattern=r"^[0-9a-f]{32}$")] = None
+    allow_pickle: bool = False
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.uri is None) == (self.run_id is None):
+            raise ValueError("must be exactly one of uri and runID")
+        return self
+
+
+class Rollout(_Strict):
+    strategy: Literal["Rolling"] = "Rolling"
+    progress_deadline_seconds: Annotated[int, Field(ge=5, le=86400)] = 600
+
+
+class Resources(_Strict):
+    limits: Mapping[str, str | int] = {}
+    requests: Mapping[str, str | int] = {}
+
+
+class EnvVar(_Strict):
+    name: Annotated[str, Field(min_length=1)]
+    value: str | None = None
+    value_from: Mapping[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _not_ours(self) -> Self:
+        if self.name in contract_variables():
+            raise ValueError(f"{self.name} must be left to the operator, which sets it itself")
+        return self
+
+
+class LocalReference(_Strict):
+    name: str
+
+
+class Spec(_Strict):
+    model: ModelSource
+    replicas: Annotated[int | None, Field(ge=0, le=10000)] = None
+    rollout: Rollout = Rollout()
+    image: str | None = None
+    resources: Resources | None = None
+    node_selector: Mapping[str, str] = {}
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+    affinity: Mapping[str, Any] | None = None
+    env: tuple[EnvVar, ...] = ()
+    image_pull_secrets: tuple[LocalReference, ...] = ()
+    service_account_name: str | None = None
+    suspend: bool = False
+    history_limit: Annotated[int, Field(ge=0, le=100)] = 10
+
+
+class Metadata(_Frozen):
+    name: str
+    namespace: str
+    uid: str
+    generation: int = 1
+
+
+class ModelDeployment(_Frozen):
+    """One custom resource, without its status (see `Status`)."""
+
+    metadata: Metadata
+    spec: Spec
+
+
+class ModelRef(_Frozen):
+    """A model that cannot change any more: what an alias, a version or a run ID stood for when it was looked up."""
+
+    run_id: str
+    model_uri: str = ""
+    """Immutable: `models:/NAME/VERSION` or `runs:/RUN_ID/PATH`, never an alias."""
+    model_name: str | None = None
+    model_version: str | None = None
+    alias: str | None = None
+
+    def ref(self) -> "ModelRef":
+        """Only the reference, without what subclasses add to it."""
+        return ModelRef(**{name: getattr(self, name) for name in ModelRef.model_fields})
+
+
+class Deployed(ModelRef):
+    """A model with the pods that hold it."""
+
+    image: str = ""
+    """The image it was rolled out with; kept until the next roll-out, so that an operator upgrade restarts no pod."""
+    revision: str = ""
+    """Digest of the pod template (`desired.deployment.revision`)."""
+
+
+class Serving(Deployed):
+    since: Time
+
+
+class Candidate(Deployed):
+    started_at: Time | None = None
+    """When its progress deadline began to run; unset while it cannot progress (suspended, scaled to zero)."""
+
+
+class Rejection(Deployed):
+    trial: str = ""
+    """What was tried (`rollout.trial_of`): as long as that stays the same, it is not tried again."""
+    reason: str
+    message: str = ""
+    at: Time
+
+
+class Failure(_Frozen):
+    run_id: str | None = None
+    pod: str | None = None
+    reason: str
+    message: str = ""
+    at: Time
+
+
+class HistoryEntry(_Frozen):
+    run_id: str
+    model_version: str | None = None
+    from_: Annotated[Time | None, Field(alias="from")] = None
+    to: Time | None = None
+    verdict: str
+
+
+class Condition(_Frozen):
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+    last_transition_time: Time
+    observed_generation: int | None = None
+
+
+class Status(_Frozen):
+    observed_generation: int | None = None
+    conditions: tuple[Condition, ...] = ()
+    serving: Serving | None = None
+    candidate: Candidate | None = None
+    rejected: tuple[Rejection, ...] = ()
+    last_failure: Failure | None = None
+    history: tuple[HistoryEntry, ...] = ()
+    replicas: int | None = None
+    ready_replicas: int | None = None
+    selector: str | None = None
+    url: str | None = None
+
+    def condition(self, kind: str) -> Condition | None:
+        return next((found for found in self.conditions if found.type == kind), None)
+
+    def to_json(self) -> Manifest:
+        """As the API server stores it: fields that are not set are left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def contract_variables() -> frozenset[str]:
+    """Environment variables the operator sets on its pods; a user's `env` may not."""
+    return frozenset(value for name, value in vars(contract).items() if name.startswith("ENV_"))
+
+
+def read_status(raw: Mapping[str, Any] | None) -> Status:
+    """The stored status; whatever cannot be read is as if it had never been written, and is observed anew."""
+    fields: dict[str, Any] = {}
+    for name, value in (raw or {}).items():
+        try:
+            Status.model_validate({name: value})
+        except ValueError:
+            continue
+        fields[name] = value
+    return Status.model_validate(fields)

@@ -1,0 +1,94 @@
+"""Applies children, but only those that need it, and never takes over what belongs to somebody else."""
+
+import hashlib
+import json
+import logging
+from typing import Protocol
+
+from fairlead_operator.api import Manifest, ModelDeployment, Reason
+from fairlead_operator.kinds import CHILDREN, Kind
+from fairlead_operator.kube import RefusedError
+from fairlead_operator.metrics import WRITES
+from fairlead_operator.observe import owner_of
+from fairlead_operator.status import Obstacle
+from fairlead_operator.store import Store
+
+logger = logging.getLogger(__name__)
+
+_NOISE = frozenset({"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink"})
+_REVISION_ANNOTATION = "deployment.kubernetes.io/revision"
+
+
+class Writer(Protocol):
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None: ...
+    async def apply(self, kind: Kind, manifest: Manifest) -> Manifest: ...
+
+
+class Children:
+    """Remembers, for each child, what was wanted and what the API server made of it. While both stay the same there is
+    nothing to do: at rest no request is sent. A hand edit changes the second and is answered by an apply, which puts
+    our fields back and leaves everybody else's alone. A restart forgets, and applies once what changes nothing."""
+
+    def __init__(self, kube: Writer, store: Store) -> None:
+        self._kube, self._store = kube, store
+        self._applied: dict[tuple[str, str, str], tuple[str, str]] = {}
+
+    async def apply(self, md: ModelDeployment, manifests: list[Manifest]) -> tuple[Obstacle, ...]:
+        """Makes the children so; returns what stood in the way. Raises KubeError for what may pass."""
+        obstacles = []
+        for manifest in manifests:
+            try:
+                obstacle = await self._one(md, manifest)
+            except RefusedError as error:
+                obstacle = _refused(manifest, error)
+            if obstacle:
+                obstacles.append(obstacle)
+        return tuple(obstacles)
+
+    def forget(self, namespace: str, name: str) -> None:
+        """The resource with children of this name is gone."""
+        for kind in CHILDREN:
+            self._applied.pop((kind, namespace, name), None)
+
+    async def _one(self, md: ModelDeployment, manifest: Manifest) -> Obstacle | None:
+        kind, namespace, name = CHILDREN[manifest["kind"]], md.metadata.namespace, manifest["metadata"]["name"]
+        place, wanted = (kind.kind, namespace, name), _digest(manifest)
+        live = self._store.get(kind, namespace, name)
+        if live is not None and self._applied.get(place) == (wanted, essence(live)):
+            return None
+        if live is None:  # new, or not labelled as ours
+            live = await self._kube.get(kind, namespace, name)
+        if live is not None and owner_of(live) != md.metadata.uid:
+            return _conflict(kind, live)
+        applied = await self._kube.apply(kind, manifest)
+        WRITES.labels(kind.kind).inc()
+        self._store.put(kind, applied)
+        self._applied[place] = (wanted, essence(applied))
+        logger.debug("Applied %s %s/%s", kind.kind, namespace, name)
+        return None
+
+
+def essence(obj: Manifest) -> str:
+    """Digest of what somebody may have edited: all but the status and the API server's own bookkeeping."""
+    metadata = {name: value for name, value in obj["metadata"].items() if name not in _NOISE}
+    annotations = {key: value for key, value in metadata.get("annotations", {}).items() if key != _REVISION_ANNOTATION}
+    metadata["annotations"] = annotations
+    return _digest({**{name: value for name, value in obj.items() if name != "status"}, "metadata": metadata})
+
+
+def _digest(obj: Manifest) -> str:
+    return hashlib.sha256(json.dumps(obj, sort_keys=True).encode()).hexdigest()
+
+
+def _conflict(kind: Kind, live: Manifest) -> Obstacle:
+    metadata = live["metadata"]
+    if metadata.get("deletionTimestamp"):
+        message = f"{kind.kind} {metadata['name']} of an earlier resource is still being deleted."
+    else:
+        message = f"{kind.kind} {metadata['name']} belongs to somebody else: delete it, or rename this resource."
+    return Obstacle(Reason.NAME_CONFLICT, message)
+
+
+def _refused(manifest: Manifest, error: RefusedError) -> Obstacle:
+    reason = Reason.INVALID_SPEC if error.invalid else Reason.APPLY_REFUSED
+    return Obstacle(reason, f"{manifest['kind']} {manifest['metadata']['name']} is refused: {error.message}")

@@ -1,0 +1,45 @@
+"""Conditions: what is found now, merged with what was written before. Pure; the clock is passed in."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from fairlead_operator.api import Condition, Reason
+
+ALWAYS = ("Ready", "ModelResolved", "UpToDate")
+"""Present from the first visit on."""
+ONLY_WHEN_TRUE = ("Reconciling", "Stalled")
+"""As kstatus wants them: present only while they are True."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A condition without its bookkeeping."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: Reason
+    message: str
+
+
+def merge(
+    old: Iterable[Condition], findings: Iterable[Finding], generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """The findings as conditions, in the order given. `lastTransitionTime` moves only when `status` flips."""
+    before = {condition.type: condition for condition in old}
+    merged = []
+    for finding in findings:
+        known = before.get(finding.type)
+        flipped = known is None or known.status != finding.status
+        merged.append(
+            Condition(
+                type=finding.type,
+                status=finding.status,
+                reason=finding.reason,
+                message=finding.message,
+                last_transition_time=now if flipped or known is None else known.last_transition_time,
+                observed_generation=generation,
+            )
+        )
+    return tuple(merged)

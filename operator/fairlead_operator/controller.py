@@ -1,0 +1,145 @@
+"""Puts the parts together: store, queue, workers, alias poll, resync. Knows nothing of Kopf."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Protocol
+
+from fairlead_operator import reference
+from fairlead_operator.api import Manifest, ModelSource
+from fairlead_operator.apply import Children
+from fairlead_operator.kinds import MODEL_DEPLOYMENT, WATCHED, Kind
+from fairlead_operator.kube import KubeError
+from fairlead_operator.metrics import QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES, RESOURCES
+from fairlead_operator.reconcile import Cluster, Reconciler
+from fairlead_operator.reference import AliasReference
+from fairlead_operator.resolve import Registry, Resolver
+from fairlead_operator.settings import Settings
+from fairlead_operator.store import Key, Store
+from fairlead_operator.workqueue import RetryError, WorkQueue
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 1.0
+STUCK_LOOP_SECONDS = 30.0
+STUCK_QUEUE_SECONDS = 300.0
+
+
+class Lists(Cluster, Protocol):
+    """What the controller needs of the API server beside what reconciling does."""
+
+    async def list_all(self, kind: Kind, namespaces: tuple[str, ...]) -> tuple[list[Manifest], int]: ...
+
+
+class Controller:
+    def __init__(self, settings: Settings, kube: Lists, registry: Registry) -> None:
+        self._settings, self._kube = settings, kube
+        self.store = Store()
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self.resolver = Resolver(registry)
+        self.reconciler = Reconciler(
+            kube, self.store, self.resolver, Children(kube, self.store), settings.pods, lambda: datetime.now(UTC)
+        )
+        self._beat = time.monotonic()
+
+    def observed(self, kind: Kind, event: str | None, obj: Manifest) -> None:
+        """Takes in a watch event; what it changes is reconciled."""
+        key = self.store.key_of(kind, obj)
+        changed = self.store.remove(kind, obj) if event == "DELETED" else self.store.put(kind, obj)
+        if changed and (key := key or self.store.key_of(kind, obj)):
+            self.queue.add(key)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Lists everything first: a decision made on half a picture would be a wrong one. Then works until left."""
+        await self.list_all()
+        for key in self.store.resources():
+            self.queue.add(key)
+        tasks = [
+            asyncio.create_task(job, name=name)
+            for name, job in (
+                ("workers", self.queue.run(self._process, self._settings.workers)),
+                ("aliases", self._poll_aliases()),
+                ("resync", self._resync()),
+                ("heartbeat", self._heartbeat()),
+            )
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def list_all(self) -> None:
+        """Puts the store right; what was news is reconciled."""
+        for kind in WATCHED:
+            items, version = await self._kube.list_all(kind, self._settings.watch_namespaces)
+            for obj in self.store.replace(kind, items, version):
+                if key := self.store.key_of(kind, obj):
+                    self.queue.add(key)
+        RESOURCES.set(len(self.store.resources()))
+
+    def health(self) -> str | None:
+        """Why this process should be restarted, or None. Called from another thread."""
+        now = time.monotonic()
+        if now - self._beat > STUCK_LOOP_SECONDS:
+            return f"the event loop has been stuck for {now - self._beat:.0f} s"
+        if self.queue.busy and now - self.queue.last_progress > STUCK_QUEUE_SECONDS:
+            return f"no reconcile has ended for {now - self.queue.last_progress:.0f} s"
+        return None
+
+    async def _process(self, key: Key) -> float | None:
+        QUEUE_DEPTH.set(len(self.queue))
+        with RECONCILE_SECONDS.time():
+            try:
+                again = await self.reconciler.reconcile(key)
+            except KubeError as error:
+                RECONCILES.labels("error").inc()
+                raise RetryError(str(error)) from error
+            except Exception:
+                RECONCILES.labels("error").inc()
+                raise
+        RECONCILES.labels("ok").inc()
+        return again
+
+    def _aliases(self) -> dict[AliasReference, list[Key]]:
+        """The aliases in use, and by whom."""
+        users: defaultdict[AliasReference, list[Key]] = defaultdict(list)
+        for key in self.store.resources():
+            obj = self.store.get(MODEL_DEPLOYMENT, *key) or {}
+            with contextlib.suppress(ValueError):
+                wanted = reference.parse(ModelSource.model_validate(obj.get("spec", {}).get("model", {})))
+                if isinstance(wanted, AliasReference):
+                    users[wanted].append(key)
+        return users
+
+    async def _poll_aliases(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.alias_poll_seconds)
+            users = self._aliases()
+            self.resolver.forget_all_but(users)
+            for alias, keys in users.items():
+                if await self.resolver.refresh(alias):
+                    for key in keys:
+                        self.queue.add(key)
+
+    async def _resync(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.resync_seconds * random.uniform(0.9, 1.1))
+            try:
+                await self.list_all()
+            except KubeError as error:
+                logger.warning("Resync is skipped: %s", error)
+            for key in self.store.resources():
+                self.queue.add(key)
+
+    async def _heartbeat(self) -> None:
+        while True:
+            self._beat = time.monotonic()
+            await asyncio.sleep(HEARTBEAT_SECONDS)

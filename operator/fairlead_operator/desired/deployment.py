@@ -1,0 +1,165 @@
+"""The Deployment: the run is part of the pod template, so that Kubernetes does the rolling."""
+
+import copy
+import hashlib
+import json
+from typing import Any, Final
+
+from fairlead_operator import api, contract
+from fairlead_operator.api import Manifest, ModelDeployment, ModelRef
+from fairlead_operator.desired import naming
+from fairlead_operator.desired.pods import PodDefaults, Template
+
+BUNDLE_MOUNT: Final = "/bundle"
+BUNDLE_DIR: Final = "/bundle/current"
+DRAIN_SECONDS: Final = 5
+GRACE_SECONDS: Final = DRAIN_SECONDS + 25
+USER: Final = 65532
+_REVISION_LENGTH: Final = 10
+
+
+def build(md: ModelDeployment, template: Template, defaults: PodDefaults) -> Manifest:
+    """The Deployment that holds what `template` says."""
+    spec: Manifest = {
+        "selector": {"matchLabels": naming.selector(md)},
+        "minReadySeconds": 1,
+        "revisionHistoryLimit": 2,
+        # Never fewer pods than wanted: a new pod is Ready before an old one goes.
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
+        "template": pod_template(md, template.model, template.image, defaults),
+    }
+    if template.replicas is not None:
+        spec["replicas"] = template.replicas
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": naming.metadata(md), "spec": spec}
+
+
+def revision(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefaults) -> str:
+    """Digest of the pod template: two revisions are equal exactly if no pod has to change."""
+    text = json.dumps(_template(md, model, image, defaults), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:_REVISION_LENGTH]
+
+
+def pod_template(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefaults) -> Manifest:
+    """The pod template, with its own digest as a label: pods of two revisions can be told apart, and a revision that
+    comes back finds its old ReplicaSet."""
+    template = _template(md, model, image, defaults)
+    template["metadata"]["labels"][api.REVISION_LABEL] = revision(md, model, image, defaults)
+    return template
+
+
+def _template(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefaults) -> Manifest:
+    spec = md.spec
+    pod: Manifest = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "initContainers": [_loader(md, model, image, defaults)],
+        "containers": [_server(md, model, image, defaults)],
+        "volumes": [{"name": "bundle", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": naming.selector(md)},
+            }
+        ],
+    }
+    optional = {
+        "nodeSelector": _plain(spec.node_selector),
+        "tolerations": _plain(spec.tolerations),
+        "affinity": _plain(spec.affinity),
+        "imagePullSecrets": [{"name": secret.name} for secret in spec.image_pull_secrets],
+        "serviceAccountName": spec.service_account_name,
+    }
+    pod |= {name: value for name, value in optional.items() if value}
+    return {"metadata": {"labels": naming.labels(md) | {api.RUN_LABEL: model.run_id}}, "spec": pod}
+
+
+def _loader(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefaults) -> Manifest:
+    """Fetches and checks the model. It alone talks to MLflow, so it alone gets the credentials."""
+    container = _container("loader", contract.LOADER_COMMAND, md, model, image, defaults)
+    container["volumeMounts"][0]["readOnly"] = False
+    container["terminationMessagePolicy"] = "File"
+    if defaults.mlflow_credentials_secret:
+        container["envFrom"] = [{"secretRef": {"name": defaults.mlflow_credentials_secret, "optional": True}}]
+    return container
+
+
+def _server(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefaults) -> Manifest:
+    container = _container("server", contract.SERVER_COMMAND, md, model, image, defaults)
+    container["terminationMessagePolicy"] = "FallbackToLogsOnError"
+    container["ports"] = [{"name": "http", "containerPort": contract.HTTP_PORT, "protocol": "TCP"}]
+    container["startupProbe"] = _probe(contract.LIVE_PATH, period=1, failures=120)
+    container["readinessProbe"] = _probe(contract.READY_PATH, period=1, failures=3)
+    container["livenessProbe"] = _probe(contract.LIVE_PATH, period=10, failures=3)
+    return container
+
+
+def _container(
+    name: str, command: tuple[str, ...], md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefaults
+) -> Manifest:
+    container: Manifest = {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": defaults.image_pull_policy,
+        "command": list(command),
+        "env": _environment(md, model, defaults),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "bundle", "mountPath": BUNDLE_MOUNT, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
+    }
+    if md.spec.resources:
+        container["resources"] = {
+            kind: dict(amounts)
+            for kind, amounts in (("limits", md.spec.resources.limits), ("requests", md.spec.resources.requests))
+            if amounts
+        }
+    return container
+
+
+def _environment(md: ModelDeployment, model: ModelRef, defaults: PodDefaults) -> list[Manifest]:
+    ours = {
+        contract.ENV_ROLE: contract.ROLE_PREDICTOR,
+        contract.ENV_MODEL_URI: model.model_uri,
+        contract.ENV_RUN_ID: model.run_id,
+        contract.ENV_MODEL_NAME: model.model_name or "",
+        contract.ENV_MODEL_VERSION: model.model_version or "",
+        contract.ENV_BUNDLE_DIR: BUNDLE_DIR,
+        contract.ENV_ALLOW_PICKLE: "true" if md.spec.model.allow_pickle else "false",
+        contract.ENV_DRAIN_SECONDS: str(DRAIN_SECONDS),
+        contract.ENV_TRACKING_URI: defaults.tracking_uri,
+    }
+    replaceable = {"OTEL_EXPORTER_OTLP_ENDPOINT": defaults.otlp_endpoint} if defaults.otlp_endpoint else {}
+    theirs = [variable.model_dump(by_alias=True, exclude_none=True) for variable in md.spec.env]
+    taken = {variable["name"] for variable in theirs}
+    environment = [{"name": name, "value": value} for name, value in ours.items()]
+    environment += [{"name": name, "value": value} for name, value in replaceable.items() if name not in taken]
+    return environment + copy.deepcopy(theirs)
+
+
+def _probe(path: str, period: int, failures: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A copy in plain dicts and lists, shared with nothing."""
+    return json.loads(json.dumps(value)) if value else None

@@ -1,0 +1,66 @@
+"""Names, labels and owner references that all children share. None depends on run, image or replicas."""
+
+import hashlib
+import re
+from typing import Final
+
+from fairlead_operator import api
+from fairlead_operator.api import Manifest, ModelDeployment
+
+MAX_LABEL: Final = 63
+_DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_HASH_LENGTH: Final = 8
+
+
+def child_name(name: str) -> str:
+    """The name of all children: `name` itself where a Service may have it (RFC 1035 label), else a readable part of it
+    and a hash. A resource's name may be longer, hold dots or start with a digit; a Service's may not."""
+    if len(name) <= MAX_LABEL and _DNS_LABEL.fullmatch(name):
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_LENGTH]
+    readable = re.sub(r"[^a-z0-9]+", "-", name).strip("-")
+    if not readable[:1].isalpha():
+        readable = f"m-{readable}"
+    return f"{readable[: MAX_LABEL - _HASH_LENGTH - 1].rstrip('-')}-{digest}"
+
+
+def selector(md: ModelDeployment) -> dict[str, str]:
+    """Selects the pods of this resource."""
+    return {
+        "app.kubernetes.io/name": "fairlead-predictor",
+        "app.kubernetes.io/component": "predictor",
+        api.OWNER_LABEL: child_name(md.metadata.name),
+    }
+
+
+def labels(md: ModelDeployment) -> dict[str, str]:
+    """Of children and pods."""
+    return {
+        **selector(md),
+        "app.kubernetes.io/instance": child_name(md.metadata.name),
+        "app.kubernetes.io/managed-by": "fairlead",
+    }
+
+
+def metadata(md: ModelDeployment) -> Manifest:
+    """Metadata of a child. The owner reference is what deletes it: the operator itself never deletes anything."""
+    return {
+        "name": child_name(md.metadata.name),
+        "namespace": md.metadata.namespace,
+        "labels": labels(md),
+        "ownerReferences": [
+            {
+                "apiVersion": api.API_VERSION,
+                "kind": api.KIND,
+                "name": md.metadata.name,
+                "uid": md.metadata.uid,
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ],
+    }
+
+
+def url(md: ModelDeployment) -> str:
+    """Where the model answers inside the cluster."""
+    return f"http://{child_name(md.metadata.name)}.{md.metadata.namespace}.svc:8000"

@@ -1,0 +1,108 @@
+"""Transitions, found by comparing two statuses: what becomes an Event and an audit line. Pure."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from fairlead_operator import api
+from fairlead_operator.api import Manifest, ModelRef, Status
+
+MAX_MESSAGE: Final = 1024
+"""What the API server takes."""
+
+
+@dataclass(frozen=True)
+class Transition:
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+    run_id: str | None = None
+
+
+def transitions(old: Status, new: Status) -> list[Transition]:
+    """What happened between the two, oldest first; nothing if they are equal."""
+    return [*_rejections(old, new), *_rollouts(old, new), *_registry(old, new), *_stalls(old, new)]
+
+
+def _rollouts(old: Status, new: Status) -> list[Transition]:
+    found = []
+    candidate, before = new.candidate, old.candidate
+    if candidate and (before is None or before.revision != candidate.revision):
+        found.append(Transition("Normal", "RolloutStarted", f"Rolling out {_name(candidate)}", candidate.run_id))
+    completed = _is(new, "UpToDate", "True") and not _is(old, "UpToDate", "True")
+    moved = new.serving and (old.serving is None or old.serving.revision != new.serving.revision)
+    if new.serving and completed and (moved or before):
+        found.append(Transition("Normal", "RolloutCompleted", f"{_name(new.serving)} serves", new.serving.run_id))
+    return found
+
+
+def _rejections(old: Status, new: Status) -> list[Transition]:
+    known = {(rejection.trial, rejection.at) for rejection in old.rejected}
+    return [
+        Transition(
+            "Warning",
+            "ModelRejected",
+            f"{_name(rejection)} was taken back: {rejection.reason}: {rejection.message}",
+            rejection.run_id,
+        )
+        for rejection in new.rejected
+        if (rejection.trial, rejection.at) not in known
+    ]
+
+
+def _registry(old: Status, new: Status) -> list[Transition]:
+    before, after = old.condition("ModelResolved"), new.condition("ModelResolved")
+    if after is None or (before and (before.status, before.message) == (after.status, after.message)):
+        return []
+    if after.status == "True":
+        recovered = before is not None and before.status != "True"
+        return [Transition("Normal", "ModelResolved", after.message)] if recovered else []
+    return [Transition("Warning", "ModelUnresolved", f"{after.reason}: {after.message}")]
+
+
+def _stalls(old: Status, new: Status) -> list[Transition]:
+    """A stall that no other transition tells."""
+    after, before = new.condition("Stalled"), old.condition("Stalled")
+    told = {rejection.reason for rejection in new.rejected} | {getattr(new.condition("ModelResolved"), "reason", "")}
+    if after is None or after.reason in told or (before and before.reason == after.reason):
+        return []
+    return [Transition("Warning", "Stalled", f"{after.reason}: {after.message}")]
+
+
+def _is(status: Status, kind: str, value: str) -> bool:
+    condition = status.condition(kind)
+    return condition is not None and condition.status == value
+
+
+def _name(model: ModelRef) -> str:
+    version = f"{model.model_name} version {model.model_version}, " if model.model_name else ""
+    return f"{version}run {model.run_id}"
+
+
+def manifest(about: Manifest, transition: Transition, now: datetime) -> Manifest:
+    """The Event (core/v1, what `kubectl describe` shows)."""
+    metadata = about["metadata"]
+    text = f"{metadata['uid']} {transition.reason} {transition.message} {now.isoformat()}"
+    suffix = hashlib.sha256(text.encode()).hexdigest()[:16]
+    when = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{metadata['name'][:200]}.{suffix}", "namespace": metadata["namespace"]},
+        "involvedObject": {
+            "apiVersion": api.API_VERSION,
+            "kind": api.KIND,
+            **{name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion")},
+        },
+        "type": transition.type,
+        "reason": transition.reason,
+        "message": transition.message[:MAX_MESSAGE],
+        "source": {"component": "fairlead"},
+        "reportingComponent": "fairlead",
+        "reportingInstance": "fairlead",
+        "action": transition.reason,
+        "firstTimestamp": when,
+        "lastTimestamp": when,
+        "count": 1,
+    }

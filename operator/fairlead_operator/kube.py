@@ -1,0 +1,142 @@
+"""The Kubernetes API: get, list, server-side apply. The only module that knows the client library.
+
+Paths are built here instead of being discovered, so starting costs no discovery requests, and objects stay plain
+dicts: no model classes are made for them.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Self
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from fairlead_operator.api import FIELD_MANAGER, OWNER_LABEL, Manifest
+from fairlead_operator.kinds import Kind
+
+TIMEOUT_SECONDS = 30.0
+PAGE = 500
+
+
+class KubeError(Exception):
+    """The API server answered with an error, or not at all; worth trying again."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}" if status else message)
+        self.status = status
+        self.message = message
+
+
+class NotFoundError(KubeError):
+    """No such object or namespace."""
+
+
+class RefusedError(KubeError):
+    """The request itself is refused: invalid (400, 422) or not allowed (403). Trying again alone does not help."""
+
+    @property
+    def invalid(self) -> bool:
+        return self.status in (400, 422)
+
+
+class Kube:
+    def __init__(self, api: Any) -> None:
+        self._api = api
+
+    @classmethod
+    async def connect(cls) -> Self:
+        """With the service account in a pod, else with the kubeconfig."""
+        settings = client.Configuration()
+        try:
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        except config.ConfigException:
+            await config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        return cls(client.ApiClient(configuration=settings))
+
+    async def close(self) -> None:
+        await self._api.close()
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        try:
+            return await self._request("GET", kind.path(namespace, name))
+        except NotFoundError:
+            return None
+
+    async def list_all(self, kind: Kind, namespaces: Sequence[str]) -> tuple[list[Manifest], int]:
+        """All objects of a kind that are ours to see, in these namespaces (none: in all), and the list's version."""
+        items: list[Manifest] = []
+        versions = []
+        for namespace in namespaces or ("",):
+            found, version = await self._list(kind, namespace)
+            items += found
+            versions.append(version)
+        return items, min(versions)
+
+    async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Server-side apply, forced: conflicts about fields we set are ours to win. Returns the stored object."""
+        return await self._apply(kind, manifest, None)
+
+    async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest:
+        return await self._apply(kind, manifest, "status")
+
+    async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+        return await self._request("POST", kind.path(manifest["metadata"]["namespace"]), body=manifest)
+
+    async def served(self, kind: Kind) -> bool:
+        """Whether the API server knows the kind at all."""
+        try:
+            found = await self._request("GET", f"/apis/{kind.group}/{kind.version}")
+        except NotFoundError:
+            return False
+        return any(resource["name"] == kind.plural for resource in found["resources"])
+
+    async def _apply(self, kind: Kind, manifest: Manifest, subresource: str | None) -> Manifest:
+        metadata = manifest["metadata"]
+        path = kind.path(metadata["namespace"], metadata["name"], subresource)
+        query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
+        return await self._request("PATCH", path, query, manifest, "application/apply-patch+yaml")
+
+    async def _list(self, kind: Kind, namespace: str) -> tuple[list[Manifest], int]:
+        items: list[Manifest] = []
+        query = [("limit", str(PAGE))]
+        if kind.labelled:
+            query.append(("labelSelector", OWNER_LABEL))
+        token = ""
+        while True:
+            more = [("continue", token)] if token else []
+            page = await self._request("GET", kind.path(namespace), [*query, *more])
+            items += page["items"]
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return items, int(page["metadata"]["resourceVersion"])
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: list[tuple[str, str]] | None = None,
+        body: Manifest | None = None,
+        content_type: str = "application/json",
+    ) -> Manifest:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        request = await self._api.param_serialize(
+            method, path, query_params=query or [], header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        try:
+            answer = await self._api.call_api(*request, _request_timeout=TIMEOUT_SECONDS)
+            content = await answer.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise KubeError(0, f"The API server does not answer: {error!r}") from error
+        if answer.status >= 300:
+            raise _error(answer.status, content)
+        result: Manifest = json.loads(content)
+        return result
+
+
+def _error(status: int, content: bytes) -> KubeError:
+    try:
+        message = json.loads(content)["message"]
+    except (ValueError, KeyError, TypeError):
+        message = content[:500].decode(errors="replace")
+    kind = {404: NotFoundError, 400: RefusedError, 403: RefusedError, 422: RefusedError}.get(status, KubeError)
+    return kind(status, message)

@@ -1,0 +1,107 @@
+"""MLflow's REST API, the few calls the operator makes. The only module that speaks HTTP to it.
+
+Each function answers with `ModelRef` or raises: `MissingError` when MLflow says there is no such thing,
+`UnavailableError` when it says nothing useful.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from fairlead_operator.api import ModelRef
+from fairlead_operator.reference import AliasReference, RunReference, VersionReference
+
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 10.0
+MAX_MODELS_OF_A_RUN = 50
+
+
+class MissingError(Exception):
+    """MLflow knows no such run, version or alias, or the run has no such model. The message says which."""
+
+
+class UnavailableError(Exception):
+    """MLflow does not answer, or answers with something that is not about the question."""
+
+
+class MLflow:
+    def __init__(self, tracking_uri: str, auth: tuple[str, str] | None = None, token: str | None = None) -> None:
+        """`auth` is a user and a password; `token` a bearer token."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._uri = tracking_uri.rstrip("/")
+        self._client = httpx.AsyncClient(
+            base_url=f"{self._uri}/api/2.0/mlflow",
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            auth=httpx.BasicAuth(*auth) if auth else None,
+            headers=headers,
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def alias(self, reference: AliasReference) -> ModelRef:
+        """What an alias means now."""
+        answer = await self._get(
+            "registered-models/alias", f"alias {reference}", name=reference.name, alias=reference.alias
+        )
+        return _version(answer["model_version"], reference.alias)
+
+    async def version(self, reference: VersionReference) -> ModelRef:
+        answer = await self._get(
+            "model-versions/get", f"model version {reference}", name=reference.name, version=reference.version
+        )
+        return _version(answer["model_version"], None)
+
+    async def run(self, reference: RunReference) -> ModelRef:
+        """Checks that the run is there and has logged a model under the path."""
+        answer = await self._get("runs/get", f"run {reference.run_id}", run_id=reference.run_id)
+        run = answer["run"]
+        if run["info"].get("lifecycle_stage") == "deleted":
+            raise MissingError(f"MLflow run {reference.run_id} is deleted.")
+        names = await self._models(run)
+        if reference.path not in names:
+            has = f"it has {', '.join(sorted(names))}" if names else "it has none"
+            raise MissingError(f"MLflow run {reference.run_id} has no model named {reference.path!r}: {has}.")
+        return ModelRef(run_id=reference.run_id, model_uri=str(reference))
+
+    async def _models(self, run: Mapping[str, Any]) -> set[str]:
+        """Names of a run's models: MLflow 3 lists them as outputs, MLflow 2 kept them in a tag."""
+        names = set()
+        for output in run.get("outputs", {}).get("model_outputs", [])[:MAX_MODELS_OF_A_RUN]:
+            answer = await self._get(f"logged-models/{output['model_id']}", f"model {output['model_id']}")
+            names.add(str(answer["model"]["info"]["name"]))
+        tags = {tag["key"]: tag["value"] for tag in run.get("data", {}).get("tags", [])}
+        try:
+            logged = json.loads(tags.get("mlflow.log-model.history", "[]"))
+        except ValueError:
+            logged = []
+        return names | {str(model["artifact_path"]) for model in logged if "artifact_path" in model}
+
+    async def _get(self, path: str, what: str, **query: str) -> Any:
+        try:
+            answer = await self._client.get(path, params=query)
+        except httpx.HTTPError as error:
+            raise UnavailableError(f"MLflow at {self._uri} does not answer: {error!r}") from error
+        try:
+            content = answer.json()
+        except ValueError:
+            content = {}
+        if answer.is_success and content:
+            return content
+        code, message = content.get("error_code", ""), content.get("message", answer.text[:200])
+        if code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise MissingError(f"MLflow has no {what}: {message}")
+        raise UnavailableError(f"MLflow at {self._uri} answers {answer.status_code} {code} about {what}: {message}")
+
+
+def _version(raw: Mapping[str, Any], alias: str | None) -> ModelRef:
+    name, version, run_id = raw["name"], str(raw["version"]), raw.get("run_id") or ""
+    if not run_id:
+        raise MissingError(f"{name} version {version} was registered without a run, so its origin cannot be recorded.")
+    if raw.get("status", "READY") != "READY":
+        raise UnavailableError(f"{name} version {version} is {raw['status']}.")
+    return ModelRef(
+        run_id=run_id, model_uri=f"models:/{name}/{version}", model_name=name, model_version=version, alias=alias
+    )

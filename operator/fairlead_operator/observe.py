@@ -1,0 +1,156 @@
+"""What the cluster shows of one ModelDeployment, as plain values: pure functions over objects from the watches."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fairlead_operator.api import FINAL_REASONS, OWNER_LABEL, REVISION_LABEL, RUN_LABEL, Failure, Manifest, Reason
+
+MAX_MESSAGE = 1000
+"""Characters of a message that are kept: enough for an exception, too little for a traceback of pages."""
+
+
+@dataclass(frozen=True)
+class DeploymentView:
+    """The Deployment and what its controller says of it."""
+
+    revision: str
+    """Of the template it has now."""
+    wanted: int
+    replicas: int
+    updated: int
+    available: int
+    ready: int
+    observed: bool
+    """Whether the numbers above are about the present spec."""
+    error: str = ""
+    """Why pods cannot even be created (quota, admission)."""
+
+    @property
+    def settled(self) -> bool:
+        """No pod of another template is left."""
+        return self.observed and self.updated == self.replicas
+
+    @property
+    def complete(self) -> bool:
+        """All pods wanted are of the present template and available."""
+        return self.settled and 0 < self.wanted == self.updated == self.available
+
+
+@dataclass(frozen=True)
+class PodView:
+    name: str
+    run_id: str
+    revision: str
+    ready: bool
+    failure: Failure | None
+    """How its container ended last, in `contract.FailureReason` words."""
+    waiting: str
+    """Why it is not running (ImagePullBackOff, unschedulable, …), for people."""
+
+    @property
+    def final_failure(self) -> Failure | None:
+        """A failure that the same run would have again, on any pod."""
+        return self.failure if self.failure and self.failure.reason in FINAL_REASONS else None
+
+
+@dataclass(frozen=True)
+class Observed:
+    deployment: DeploymentView | None = None
+    pods: tuple[PodView, ...] = ()
+    """Those that are not being deleted."""
+
+    def available(self, *revisions: str) -> int:
+        """Pods of these revisions that answer."""
+        return sum(pod.ready for pod in self.pods if pod.revision in revisions)
+
+    def of_revision(self, revision: str) -> tuple[PodView, ...]:
+        return tuple(pod for pod in self.pods if pod.revision == revision)
+
+
+def observe(deployment: Mapping[str, Any] | None, pods: Iterable[Mapping[str, Any]]) -> Observed:
+    """Reads a Deployment and its pods. Objects may be partial: whatever is missing counts as not there yet."""
+    alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    views = sorted((_pod(pod) for pod in alive), key=lambda view: view.name)
+    return Observed(_deployment(deployment) if deployment else None, tuple(views))
+
+
+def _deployment(raw: Mapping[str, Any]) -> DeploymentView:
+    metadata, spec, status = raw["metadata"], raw.get("spec", {}), raw.get("status", {})
+    labels = spec.get("template", {}).get("metadata", {}).get("labels", {})
+    failures = [found for found in status.get("conditions", []) if found["type"] == "ReplicaFailure"]
+    return DeploymentView(
+        revision=labels.get(REVISION_LABEL, ""),
+        wanted=spec.get("replicas", 1),
+        replicas=status.get("replicas", 0),
+        updated=status.get("updatedReplicas", 0),
+        available=status.get("availableReplicas", 0),
+        ready=status.get("readyReplicas", 0),
+        observed=status.get("observedGeneration", 0) >= metadata.get("generation", 1),
+        error=next((found.get("message", "") for found in failures if found["status"] == "True"), ""),
+    )
+
+
+def _pod(raw: Mapping[str, Any]) -> PodView:
+    metadata, status = raw["metadata"], raw.get("status", {})
+    labels = metadata.get("labels", {})
+    conditions = {found["type"]: found for found in status.get("conditions", [])}
+    containers = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+    failures = [found for container in containers if (found := _failure(metadata, labels.get(RUN_LABEL), container))]
+    return PodView(
+        name=metadata["name"],
+        run_id=labels.get(RUN_LABEL, ""),
+        revision=labels.get(REVISION_LABEL, ""),
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        failure=max(failures, key=lambda failure: failure.at, default=None),
+        waiting=_waiting(conditions, containers),
+    )
+
+
+def _failure(metadata: Mapping[str, Any], run_id: str | None, container: Mapping[str, Any]) -> Failure | None:
+    """How a container ended, if it failed. The loader and the server leave `{"reason", "message"}` as JSON."""
+    ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
+    if not ended or ended.get("exitCode", 0) == 0:
+        return None
+    reason, message = _termination_message(ended, container["name"])
+    at = ended.get("finishedAt") or metadata["creationTimestamp"]
+    return Failure(run_id=run_id, pod=metadata["name"], reason=reason, message=message, at=_time(at))
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _termination_message(ended: Mapping[str, Any], container: str) -> tuple[str, str]:
+    text = str(ended.get("message") or "").strip()
+    how = f"{container} ended with exit code {ended.get('exitCode')} ({ended.get('reason', 'Error')})"
+    try:
+        told = json.loads(text)
+        return Reason(told["reason"]), str(told["message"])[:MAX_MESSAGE]
+    except (ValueError, TypeError, KeyError):
+        last = text.splitlines()[-1:] if text else []
+        return Reason.LOAD_FAILED, ": ".join([how, *last])[:MAX_MESSAGE]
+
+
+def _waiting(conditions: Mapping[str, Any], containers: Sequence[Mapping[str, Any]]) -> str:
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") == "False":
+        return f"{scheduled.get('reason', 'Unschedulable')}: {scheduled.get('message', '')}".rstrip(": ")[:MAX_MESSAGE]
+    for container in containers:
+        waiting = container.get("state", {}).get("waiting") or {}
+        if waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
+            return f"{container['name']}: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")[:MAX_MESSAGE]
+    return ""
+
+
+def owner_of(raw: Manifest) -> str:
+    """UID of an object's controller, or an empty string."""
+    owners = raw["metadata"].get("ownerReferences", [])
+    return next((owner["uid"] for owner in owners if owner.get("controller")), "")
+
+
+def label_of(raw: Manifest) -> str:
+    """The children's name that an owned object or its pod carries."""
+    return str(raw["metadata"].get("labels", {}).get(OWNER_LABEL, ""))

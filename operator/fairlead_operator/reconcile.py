@@ -1,0 +1,120 @@
+"""One reconcile: read → resolve → observe → plan → apply → status. Everything decided is decided by pure functions;
+this is the order in which they meet the outside."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from fairlead_operator import api, events, reference, rollout
+from fairlead_operator.api import Manifest, ModelDeployment, Status
+from fairlead_operator.apply import Children, Writer
+from fairlead_operator.desired import desired, naming
+from fairlead_operator.desired.pods import PodDefaults
+from fairlead_operator.kinds import DEPLOYMENT, EVENT, MODEL_DEPLOYMENT, Kind
+from fairlead_operator.kube import KubeError, NotFoundError
+from fairlead_operator.metrics import WRITES
+from fairlead_operator.observe import Observed, observe
+from fairlead_operator.resolve import Resolver
+from fairlead_operator.status import Obstacle, invalid, status
+from fairlead_operator.store import Key, Store
+
+audit = logging.getLogger("fairlead.audit")
+logger = logging.getLogger(__name__)
+
+RETRY_OBSTACLE_SECONDS = 60.0
+"""What stands in the way is not watched: it may not carry our label."""
+
+
+class Cluster(Writer, Protocol):
+    """What reconciling needs of the API server."""
+
+    async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest: ...
+    async def create(self, kind: Kind, manifest: Manifest) -> Manifest: ...
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    kube: Cluster
+    store: Store
+    resolver: Resolver
+    children: Children
+    defaults: PodDefaults
+    clock: Callable[[], datetime]
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Brings one ModelDeployment a step further. Returns seconds until it has to be looked at even if nothing
+        happens; raises KubeError for what is worth trying again."""
+        raw = self.store.get(MODEL_DEPLOYMENT, *key)
+        if raw is None or raw["metadata"].get("deletionTimestamp"):
+            self.children.forget(key.namespace, naming.child_name(key.name))
+            return None  # owner references delete the children
+        old = api.read_status(raw.get("status"))
+        try:
+            md = ModelDeployment.model_validate(raw)
+        except ValidationError as error:
+            await self._write(raw, old, invalid(raw, _explain(error), old, self._now()))
+            return None
+
+        resolution = await self._resolve(md, old)
+        seen = self._observe(md)
+        plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults)
+        obstacles = await self.children.apply(md, desired(md, plan.template, self.defaults))
+        if not obstacles and self._observe(md) != seen:  # applying may have made what was seen out of date
+            seen = self._observe(md)
+            plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults)
+        await self._write(raw, old, status(md, plan, resolution, seen, obstacles, old, self._now()))
+        return _sooner(plan.check_after, obstacles)
+
+    async def _resolve(self, md: ModelDeployment, old: Status) -> reference.Resolution:
+        wanted = reference.parse(md.spec.model)
+        known = reference.known(wanted, old)
+        return reference.Resolved(known) if known else await self.resolver.resolve(wanted)
+
+    def _observe(self, md: ModelDeployment) -> Observed:
+        namespace, name = md.metadata.namespace, naming.child_name(md.metadata.name)
+        return observe(self.store.get(DEPLOYMENT, namespace, name), self.store.pods(namespace, name))
+
+    async def _write(self, raw: Manifest, old: Status, new: Status) -> None:
+        """Writes the status if it changed; then tells what happened."""
+        if new.to_json() == raw.get("status", {}):
+            return
+        metadata = {name: raw["metadata"][name] for name in ("name", "namespace", "uid")}
+        manifest = {"apiVersion": api.API_VERSION, "kind": api.KIND, "metadata": metadata, "status": new.to_json()}
+        try:
+            stored = await self.kube.apply_status(MODEL_DEPLOYMENT, manifest)
+        except NotFoundError:
+            return  # deleted meanwhile
+        WRITES.labels("status").inc()
+        self.store.put(MODEL_DEPLOYMENT, stored)
+        for transition in events.transitions(old, new):
+            await self._tell(raw, transition)
+
+    async def _tell(self, raw: Manifest, transition: events.Transition) -> None:
+        """An audit line always, an Event if the API server takes it: it is news, not state."""
+        namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
+        details = {"namespace": namespace, "modeldeployment": name, "run_id": transition.run_id}
+        audit.info(transition.message, extra={"event": transition.reason, **details})
+        try:
+            await self.kube.create(EVENT, events.manifest(raw, transition, self._now()))
+            WRITES.labels("Event").inc()
+        except KubeError as error:
+            logger.warning("Event %s is lost: %s", transition.reason, error, extra=details)
+
+    def _now(self) -> datetime:
+        """In whole seconds, as they are stored: a status read back is the status written."""
+        return self.clock().replace(microsecond=0)
+
+
+def _sooner(check_after: float | None, obstacles: tuple[Obstacle, ...]) -> float | None:
+    waits = [check_after, RETRY_OBSTACLE_SECONDS if obstacles else None]
+    return min((seconds for seconds in waits if seconds is not None), default=None)
+
+
+def _explain(error: ValidationError) -> str:
+    """`spec.env.0.name: must be …`, for each thing that is wrong."""
+    found = [f"{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}" for entry in error.errors()]
+    return f"The stored object is not valid: {'; '.join(found)}"

@@ -1,0 +1,91 @@
+"""What `spec.model` refers to, and what looking it up can yield: plain values, no I/O."""
+
+import re
+from dataclasses import dataclass
+
+from fairlead_operator.api import ModelRef, ModelSource, Reason, Status
+
+DEFAULT_PATH = "model"
+"""Where a run keeps its model when only `runID` is given."""
+
+_ALIAS = re.compile(r"models:/(?P<name>[^/@:]+)@(?P<alias>[^/@:]+)")
+_VERSION = re.compile(r"models:/(?P<name>[^/@:]+)/(?P<version>[1-9][0-9]*)")
+_RUN = re.compile(r"runs:/(?P<run_id>[0-9a-f]{32})/(?P<path>[^/].*)")
+
+
+@dataclass(frozen=True)
+class AliasReference:
+    """May mean another model tomorrow: polled."""
+
+    name: str
+    alias: str
+
+    def __str__(self) -> str:
+        return f"models:/{self.name}@{self.alias}"
+
+
+@dataclass(frozen=True)
+class VersionReference:
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
+class RunReference:
+    run_id: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"runs:/{self.run_id}/{self.path}"
+
+
+Reference = AliasReference | VersionReference | RunReference
+
+
+@dataclass(frozen=True)
+class Resolved:
+    model: ModelRef
+
+
+@dataclass(frozen=True)
+class Problem:
+    reason: Reason
+    message: str
+    retry_after: float | None = None
+    """Seconds until it is worth asking again; None when something else will say so (the alias poll)."""
+
+    @property
+    def passing(self) -> bool:
+        """Whether time alone may mend it."""
+        return self.reason is Reason.TRACKING_SERVER_UNAVAILABLE
+
+
+Resolution = Resolved | Problem
+
+
+def parse(source: ModelSource) -> Reference:
+    """Raises ValueError for a URI the schema would not have let in."""
+    if source.run_id is not None:
+        return RunReference(source.run_id, DEFAULT_PATH)
+    uri = source.uri or ""
+    if found := _ALIAS.fullmatch(uri):
+        return AliasReference(**found.groupdict())
+    if found := _VERSION.fullmatch(uri):
+        return VersionReference(**found.groupdict())
+    if found := _RUN.fullmatch(uri):
+        return RunReference(**found.groupdict())
+    raise ValueError(f"{uri!r} must be models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/PATH")
+
+
+def known(reference: Reference, status: Status) -> ModelRef | None:
+    """The answer that the status already holds. A run or a version cannot change, so it is never looked up twice, and
+    an operator that restarts while MLflow is down knows as much as before."""
+    if isinstance(reference, AliasReference):
+        return None
+    for record in (status.candidate, status.serving, *status.rejected):
+        if record is not None and record.model_uri == str(reference):
+            return record.ref().model_copy(update={"alias": None})
+    return None

@@ -1,0 +1,103 @@
+"""The status: a pure function of the resource, the plan, what was resolved and seen, the old status, and the clock."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from fairlead_operator.api import Condition, Manifest, ModelDeployment, Reason, Status
+from fairlead_operator.conditions import Finding, merge
+from fairlead_operator.desired import naming
+from fairlead_operator.observe import Observed
+from fairlead_operator.reference import Problem, Resolution
+from fairlead_operator.rollout import Plan, Verdict, describe
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """A child that could not be applied."""
+
+    reason: Reason
+    message: str
+
+
+def status(
+    md: ModelDeployment,
+    plan: Plan,
+    resolution: Resolution,
+    seen: Observed,
+    obstacles: tuple[Obstacle, ...],
+    old: Status,
+    now: datetime,
+) -> Status:
+    """What is written to `/status`. Computed from its own result, it is itself again."""
+    verdict = _obstructed(plan.verdict, obstacles)
+    findings = [_ready(md, plan, seen, verdict), _model_resolved(md, resolution, old), _up_to_date(verdict)]
+    if verdict.progress:
+        findings.append(Finding(verdict.progress, "True", verdict.reason, verdict.message))
+    deployment = seen.deployment
+    return Status(
+        observed_generation=md.metadata.generation,
+        conditions=merge(old.conditions, findings, md.metadata.generation, now),
+        serving=plan.serving,
+        candidate=plan.candidate,
+        rejected=plan.rejected,
+        last_failure=plan.last_failure,
+        history=plan.history,
+        replicas=deployment.replicas if deployment else 0,
+        ready_replicas=deployment.ready if deployment else 0,
+        selector=",".join(f"{key}={value}" for key, value in sorted(naming.selector(md).items())),
+        url=naming.url(md),
+    )
+
+
+def invalid(raw: Manifest, message: str, old: Status, now: datetime) -> Status:
+    """For a stored object that cannot be read: an older schema let it in. What serves goes on serving."""
+    generation = raw["metadata"].get("generation", 1)
+    kept = [found for found in old.conditions if found.type == "Ready"]
+    findings = [
+        *([_again(kept[0])] if kept else [Finding("Ready", "Unknown", Reason.INVALID_SPEC, message)]),
+        Finding("ModelResolved", "Unknown", Reason.INVALID_SPEC, message),
+        Finding("UpToDate", "False", Reason.INVALID_SPEC, message),
+        Finding("Stalled", "True", Reason.INVALID_SPEC, message),
+    ]
+    conditions = merge(old.conditions, findings, generation, now)
+    return old.model_copy(update={"observed_generation": generation, "conditions": conditions})
+
+
+def _again(condition: Condition) -> Finding:
+    return Finding(condition.type, condition.status, Reason(condition.reason), condition.message)
+
+
+def _obstructed(verdict: Verdict, obstacles: tuple[Obstacle, ...]) -> Verdict:
+    if not obstacles:
+        return verdict
+    message = "; ".join(obstacle.message for obstacle in obstacles)
+    return Verdict("False", obstacles[0].reason, message, "Stalled")
+
+
+def _ready(md: ModelDeployment, plan: Plan, seen: Observed, verdict: Verdict) -> Finding:
+    """A pod that answers has loaded and proven its model, so one of the candidate's counts too."""
+    deployed = [found for found in (plan.serving, plan.candidate) if found]
+    if plan.serving and seen.available(*(found.revision for found in deployed)):
+        return Finding("Ready", "True", Reason.SERVING, f"{describe(plan.serving)} answers.")
+    wanted = md.spec.replicas if md.spec.replicas is not None else (seen.deployment.wanted if seen.deployment else 1)
+    if verdict.progress == "Stalled" or (verdict.progress and not deployed):
+        return Finding("Ready", "False", verdict.reason, verdict.message)
+    if wanted == 0:
+        return Finding("Ready", "False", Reason.SCALED_TO_ZERO, "No replicas are wanted.")
+    if plan.serving:
+        message = f"No pod of {describe(plan.serving)} is available."
+        return Finding("Ready", "False", Reason.NO_POD_AVAILABLE, message)
+    return Finding("Ready", "False", Reason.STARTING, verdict.message)
+
+
+def _model_resolved(md: ModelDeployment, resolution: Resolution, old: Status) -> Finding:
+    if isinstance(resolution, Problem):
+        return Finding(
+            "ModelResolved", "Unknown" if resolution.passing else "False", resolution.reason, resolution.message
+        )
+    wanted = md.spec.model.uri or f"run {md.spec.model.run_id}"
+    return Finding("ModelResolved", "True", Reason.RESOLVED, f"{wanted} is {describe(resolution.model)}.")
+
+
+def _up_to_date(verdict: Verdict) -> Finding:
+    return Finding("UpToDate", verdict.up_to_date, verdict.reason, verdict.message)
