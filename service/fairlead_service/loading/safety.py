@@ -17,6 +17,9 @@ from fairlead_service.loading.errors import corrupt, refused
 ALLOWED_TYPES: Final = frozenset(
     {
         "numpy.dtype",
+        # categories of histogram boosting: `check_array` with fixed options
+        "functools.partial",
+        "sklearn.utils.validation.check_array",
         # trees, forests, boosting; contents checked by `structure`
         "sklearn.tree._tree.Tree",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -33,8 +36,6 @@ ALLOWED_TYPES: Final = frozenset(
         "sklearn.metrics._dist_metrics.ManhattanDistance32",
         "sklearn.metrics._dist_metrics.ChebyshevDistance64",
         "sklearn.metrics._dist_metrics.ChebyshevDistance32",
-        "sklearn.metrics._dist_metrics.MinkowskiDistance64",
-        "sklearn.metrics._dist_metrics.MinkowskiDistance32",
         # losses of linear models and boosting
         "sklearn._loss.loss.HalfTweedieLoss",
         "sklearn._loss.loss.HalfTweedieLossIdentity",
@@ -56,12 +57,15 @@ ALLOWED_TYPES: Final = frozenset(
         # neural networks: the optimisers hold moments only
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        # voting and stacking: a dict with attribute access
+        "sklearn.utils._bunch.Bunch",
         # searches: splitters and the scorer that calls the estimator's own `score`
         "sklearn.metrics._scorer._PassthroughScorer",
         "sklearn.model_selection._split.KFold",
         "sklearn.model_selection._split.StratifiedKFold",
         # splines
         "scipy.interpolate._bsplines.BSpline",
+        "scipy._lib.array_api_compat.numpy._aliases.asarray",
         # feature selection scores: pure functions of (X, y)
         "sklearn.feature_selection._univariate_selection.chi2",
         "sklearn.feature_selection._univariate_selection.f_classif",
@@ -83,6 +87,10 @@ def check_archive(path: Path, limit: int) -> None:
         with zipfile.ZipFile(path) as archive:
             sizes = {member.filename: member.file_size for member in archive.infolist()}
             _cap(sum(sizes.values()), limit)
+            for name in sizes:
+                if name.endswith(".npz"):  # sparse matrices are archives in the archive
+                    with zipfile.ZipFile(archive.open(name)) as inner:
+                        sizes[name] += sum(member.file_size for member in inner.infolist())
             schema = json.loads(archive.read("schema.json"))
         _cap(sum(sizes.get(name, 0) for name in _references(schema)), limit)
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, RecursionError, NotImplementedError) as error:
