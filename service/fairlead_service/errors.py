@@ -189,6 +189,7 @@ _BY_REASON: Final[Mapping[str, type[Problem]]] = {
     "TrackingServerUnavailable": TrackingServerUnavailable,
     "LoadFailed": LoadFailed,
     # contract.TrainingReason
+    "InvalidRequest": InvalidInput,
     "UnknownAlgorithm": UnknownAlgorithm,
     "InvalidHyperparameter": InvalidHyperparameter,
     "InvalidData": InvalidData,

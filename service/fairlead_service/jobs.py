@@ -141,7 +141,7 @@ class Children:
         match last:
             case wire.Result(value=value):
                 return value
-            case wire.Failure(reason=reason, message=message, where=where):
+            case wire.Failure(reason=reason, message=message, where=where) if not self._closed:
                 raise from_child(reason, message, where)
             case _:
                 raise self._crash(process, stderr)

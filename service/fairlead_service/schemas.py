@@ -95,8 +95,10 @@ class TrainResponse(_Answer):
     model_id: str | None = None
     algorithm: str
     task: str
+    estimator: str | None = None
     metrics: dict[str, float]
     evaluation: Evaluation
+    fitted_on: str | None = Field(default=None, description="Which rows the model that was logged has seen")
     hyperparameters: dict[str, Any]
     model_name: str | None = None
     model_version: str | None = None

@@ -59,6 +59,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._drain = drain
         self._before_shutdown = before_shutdown
+        self._announced = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
@@ -70,8 +71,9 @@ class Server(uvicorn.Server):
             self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        if self._drain.active and counter % 10 == 0:
-            logs.event("log", "draining: connections are closed with their next answer")
+        if self._drain.active and not self._announced:  # here, because a signal handler must not log
+            self._announced = True
+            logs.event("log", f"leaving: still serving for {self._drain.seconds:g} s, but closing connections")
         return await super().on_tick(counter) or self._drain.over
 
     async def shutdown(self, sockets: Any = None) -> None:

@@ -4,6 +4,7 @@ Every check names the place (row and column counted from 0, as in the JSON point
 The checks that every request pays run in C over whole lists; only when one fails is the offender searched for.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -180,10 +181,10 @@ def _not_a_number(rows: Sequence[list[Any]], expected: Expected, flat: bool) -> 
 
 def _malformed(body: bytes, error: orjson.JSONDecodeError, expected: Expected) -> MalformedBody | InvalidInput:
     """Python's own json writes NaN and Infinity, which are not JSON: say where they are instead of 'bad character'."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        document = None
+    document = None
+    if b"NaN" in body or b"Infinity" in body or "infinity" in str(error):
+        with contextlib.suppress(ValueError, RecursionError):
+            document = json.loads(body)
     place = next(_not_finite(document), None)
     if place is None:
         return MalformedBody(f"the body is not valid JSON: {error}; send one JSON object, encoded as UTF-8")
