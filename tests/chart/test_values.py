@@ -1,13 +1,19 @@
 """Wrong values are errors that name the field; right ones end up where they should."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.chart.rendering import CHART, STACK, Helm, environment, pick, render
+from fairlead_operator.api import OWNER_LABEL, ModelDeployment
+from fairlead_operator.desired import naming
+from fairlead_operator.settings import Settings as OperatorSettings
+from fairlead_service import contract as service_contract
+from fairlead_service.settings import Settings as ServiceSettings
+from tests.chart.rendering import CHART, PROFILES, STACK, Helm, environment, pick, render
 from tools import sync_charts
 
 WRONG = {
@@ -32,6 +38,7 @@ WRONG = {
     "fullnameOverride=Fairlead": "/fullnameOverride",
     "podSecurityContext.runAsUser=0": "/podSecurityContext/runAsUser",
     "commonLabels.team=1": "/commonLabels/team",
+    "logLevel=verbose": "/logLevel",
 }
 
 
@@ -122,6 +129,86 @@ def test_a_volume_of_one_writer_is_never_shared_during_an_update(helm: Helm) -> 
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}
     assert pick(render(helm, "default"), "Deployment", "fairlead-mlflow")["spec"]["strategy"] == {"type": "Recreate"}
     assert pick(render(helm, "default"), "Deployment", "fairlead-operator")["spec"]["strategy"] == {"type": "Recreate"}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_both_programs_understand_what_they_are_given(
+    helm: Helm, profile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable nobody reads is a setting that silently does nothing."""
+    for component, settings, prefix in (
+        ("api", ServiceSettings, "FAIRLEAD_"),
+        ("operator", OperatorSettings, "FAIRLEAD_OPERATOR_"),
+    ):
+        name = f"{'team-a' if profile == 'namespaced' else 'fairlead'}-{component}"
+        deployments = [one for one in render(helm, profile) if one["kind"] == "Deployment"]
+        for deployment in (one for one in deployments if one["metadata"]["name"] == name):
+            (container,) = deployment["spec"]["template"]["spec"]["containers"]
+            names = {entry["name"] for entry in container["env"]}
+            ours = {one.removeprefix(prefix).lower() for one in names if one.startswith(prefix)}
+            assert ours <= settings.model_fields.keys()
+            with monkeypatch.context() as patch:
+                for variable, value in environment(container).items():
+                    patch.setenv(variable, value)
+                settings()
+
+
+def test_settings_reach_the_operator(helm: Helm) -> None:
+    (container,) = pick(render(helm, "external-mlflow"), "Deployment", "fairlead-operator")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    given = environment(container)
+    assert given["FAIRLEAD_OPERATOR_EGRESS_PORTS"] == "443"
+    assert given["FAIRLEAD_OPERATOR_LOG_LEVEL"] == "WARNING"
+    assert given["FAIRLEAD_OPERATOR_MLFLOW_CREDENTIALS_SECRET"] == "mlflow-credentials"
+    token = next(one for one in container["env"] if one["name"] == "FAIRLEAD_OPERATOR_MLFLOW_TOKEN")
+    secret = {"name": "mlflow-credentials", "key": "MLFLOW_TRACKING_TOKEN", "optional": True}
+    assert token["valueFrom"] == {"secretKeyRef": secret}
+    (container,) = pick(render(helm, "production"), "Deployment", "fairlead-operator")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert environment(container)["FAIRLEAD_OPERATOR_EGRESS_PORTS"] == "5000", (
+        "MLflow's pod port behind Service port 80"
+    )
+
+
+def test_ports_and_probes_are_the_programs_own(helm: Helm) -> None:
+    manifests = render(helm, "default")
+    (api,) = pick(manifests, "Deployment", "fairlead-api")["spec"]["template"]["spec"]["containers"]
+    assert api["ports"] == [{"name": "http", "containerPort": service_contract.HTTP_PORT}]
+    assert tuple(api["command"]) == service_contract.SERVER_COMMAND
+    assert api["readinessProbe"]["httpGet"] == {"path": service_contract.READY_PATH, "port": "http"}
+    assert api["livenessProbe"]["httpGet"] == {"path": service_contract.LIVE_PATH, "port": "http"}
+    (operator,) = pick(manifests, "Deployment", "fairlead-operator")["spec"]["template"]["spec"]["containers"]
+    assert operator["ports"][0]["containerPort"] == OperatorSettings.model_fields["metrics_port"].default
+
+
+def test_the_api_may_finish_what_it_does(helm: Helm) -> None:
+    pod = pick(render(helm, "default"), "Deployment", "fairlead-api")["spec"]["template"]["spec"]
+    fields = ServiceSettings.model_fields
+    assert pod["terminationGracePeriodSeconds"] > fields["drain_seconds"].default + fields["shutdown_seconds"].default
+
+
+def test_predictors_are_found_by_the_labels_the_operator_gives(helm: Helm) -> None:
+    resource = ModelDeployment.model_validate(
+        {
+            "metadata": {"name": "fraud", "namespace": "models", "uid": "1", "generation": 1},
+            "spec": {"model": {"uri": "models:/fraud/1"}},
+        }
+    )
+    labels = naming.labels(resource)
+    monitor = pick(render(helm, "monitoring"), "PodMonitor")["spec"]
+    assert monitor["selector"]["matchLabels"].items() <= labels.items()
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    assert endpoint["path"] == service_contract.METRICS_PATH
+    (relabeling,) = endpoint["relabelings"]
+    label = re.sub(r"[^a-zA-Z0-9_]", "_", OWNER_LABEL)
+    assert relabeling["sourceLabels"] == [f"__meta_kubernetes_pod_label_{label}"]
+    policy = pick(render(helm, "production"), "NetworkPolicy", "fairlead-mlflow")
+    peers = [
+        peer["podSelector"]["matchLabels"] for peer in policy["spec"]["ingress"][0]["from"] if "podSelector" in peer
+    ]
+    assert any(peer.items() <= labels.items() for peer in peers)
 
 
 def test_everyone_talks_to_the_same_mlflow(helm: Helm) -> None:

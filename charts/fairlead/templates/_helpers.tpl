@@ -174,6 +174,21 @@ Server-side apply refuses a name that appears twice, so it never does.
 {{- end -}}
 {{- end -}}
 
+{{/* Only an MLflow server of somebody else's asks for credentials. */}}
+{{- define "fairlead.credentialsSecret" -}}
+{{- if not .Values.mlflow.enabled -}}{{- .Values.mlflow.external.credentialsSecret -}}{{- end -}}
+{{- end -}}
+
+{{/* One environment variable from the credentials, if they have it. Takes root, name and key. */}}
+{{- define "fairlead.credential" -}}
+name: {{ .name }}
+valueFrom:
+  secretKeyRef:
+    name: {{ include "fairlead.credentialsSecret" .root }}
+    key: {{ .key }}
+    optional: true
+{{- end -}}
+
 {{/*
 Values of `mlflow server --allowed-hosts`. Anything else is answered 403, and the option replaces MLflow's own defaults.
 An entry is compared with the whole Host header, so each name is there as it is sent to port 80 and to the Service's port.
