@@ -81,6 +81,7 @@ def programs(api_port: int, mlflow_port: int) -> list[Program]:
                 "FAIRLEAD_ROLE": "api",
                 "FAIRLEAD_HOST": "127.0.0.1",
                 "FAIRLEAD_PORT": str(api_port),
+                "FAIRLEAD_DRAIN_SECONDS": "0",
                 "FAIRLEAD_DATA_DIR": str((STATE / "api").absolute()),
                 "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow_port}",
             },
@@ -184,7 +185,7 @@ def print_urls(api_port: int, mlflow_port: int) -> None:
   API      http://127.0.0.1:{api_port}       (try it: http://127.0.0.1:{api_port}/docs)
   MLflow   http://127.0.0.1:{mlflow_port}
 
-  In another terminal: .venv/bin/python examples/train_example.py --url http://127.0.0.1:{api_port}
+  In another terminal: python3 examples/train_example.py --url http://127.0.0.1:{api_port}
   Ctrl-C stops both.
 """,
         flush=True,
