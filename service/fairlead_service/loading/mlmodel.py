@@ -61,7 +61,8 @@ def describe(text: bytes) -> ModelDescription:
             f"the model has no scikit-learn flavor (flavors: {found}); log it with mlflow.sklearn.log_model"
         )
     pyfunc = flavors.get("python_function")
-    model_file = flavor.get("pickled_model") or (pyfunc or {}).get("model_path") or "model.pkl"
+    pyfunc = pyfunc if isinstance(pyfunc, dict) else {}
+    model_file = flavor.get("pickled_model") or pyfunc.get("model_path") or "model.pkl"
     example = document.get("saved_input_example_info")
     return ModelDescription(
         model_file=file_name(model_file),
@@ -163,10 +164,8 @@ def _tensor(columns: list[dict[str, Any]]) -> Inputs | None:
     return Inputs(shape[1], None) if isinstance(shape[1], int) and shape[1] > 0 else None
 
 
-def _versions(flavor: Mapping[str, Any], pyfunc: object) -> dict[str, str]:
-    found = {"scikit-learn": flavor.get("sklearn_version")}
-    if isinstance(pyfunc, dict):
-        found["python"] = pyfunc.get("python_version")
+def _versions(flavor: Mapping[str, Any], pyfunc: Mapping[str, Any]) -> dict[str, str]:
+    found = {"scikit-learn": flavor.get("sklearn_version"), "python": pyfunc.get("python_version")}
     return {name: str(version) for name, version in found.items() if version}
 
 

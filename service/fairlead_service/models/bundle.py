@@ -137,9 +137,11 @@ def read(directory: Path) -> Bundle:
         manifest = Manifest.model_validate_json(raw)
     except OSError as error:
         raise BundleError(f"no bundle in {directory}: {error}") from error
-    except (ValueError, AttributeError, ValidationError) as error:
+    except (ValueError, AttributeError, RecursionError, ValidationError) as error:
         raise BundleError(f"{directory / MANIFEST} is not a bundle manifest: {error}") from error
     for name, expected in manifest.files.items():
+        if name in ("", "..") or Path(name).name != name:
+            raise BundleError(f"{directory / MANIFEST} names a file outside its directory: {name!r}")
         _verify(directory / name, expected)
     return Bundle(directory=directory, manifest=manifest)
 

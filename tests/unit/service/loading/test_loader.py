@@ -1,0 +1,276 @@
+"""A load with the model's files on disk instead of in MLflow, to shape them as no honest store would."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pytest
+import skops.io
+import yaml
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeClassifier
+
+from fairlead_service.contract import FailureReason
+from fairlead_service.loading import loader, versions
+from fairlead_service.loading import reference as refs
+from fairlead_service.loading.__main__ import termination_message
+from fairlead_service.loading.errors import LoadError
+from fairlead_service.loading.loader import LoadOptions
+from fairlead_service.loading.source import ResolvedModel
+from fairlead_service.loading.versions import VersionPolicy
+from fairlead_service.models import bundle
+
+RUN = "6f2c" * 8
+URI = f"runs:/{RUN}/model"
+EXAMPLE = [[0.1, 0.9], [0.9, 0.1]]
+X = np.random.default_rng(0).random((20, 2))
+WORDS = np.array(["no", "yes"])[(X[:, 0] > 0.5).astype(int)]
+OTHER_VERSION = "0.24.2"
+
+
+class Directory:
+    """Model files in a directory; claims other sizes than there are if told to."""
+
+    def __init__(self, root: Path, **claims: int | None) -> None:
+        self.root = root
+        self.claims = claims
+
+    def resolve(self, reference: refs.Reference, uri: str) -> ResolvedModel:
+        return ResolvedModel(uri, RUN, None, str(self.root))
+
+    def artifacts(self, model: ResolvedModel) -> "Directory":
+        return self
+
+    def sizes(self) -> Mapping[str, int | None]:
+        return {path.name: path.stat().st_size for path in self.root.iterdir()} | self.claims
+
+    def download(self, name: str, path: Path, limit: int) -> None:
+        path.write_bytes((self.root / name).read_bytes())
+
+
+def flavor(**changes: Any) -> dict[str, Any]:
+    installed = versions.installed()["scikit-learn"]
+    whole = {"pickled_model": "model.skops", "serialization_format": "skops", "sklearn_version": installed}
+    return whole | changes
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Callable[..., Directory]:
+    """Writes a logged model's files; keyword arguments replace parts of it."""
+
+    def write(estimator: Any = None, example: Any = EXAMPLE, claims: Any = None, **changes: Any) -> Directory:
+        root = tmp_path / "logged"
+        root.mkdir()
+        fitted = LogisticRegression().fit(X, WORDS) if estimator is None else estimator
+        document = {
+            "flavors": {"sklearn": flavor(**changes.pop("flavor", {}))},
+            "saved_input_example_info": {"artifact_path": "input_example.json"},
+        }
+        (root / "MLmodel").write_text(yaml.safe_dump(document | changes.pop("document", {})))
+        (root / "model.skops").write_bytes(skops.io.dumps(fitted))
+        (root / "model.pkl").write_bytes(cloudpickle.dumps(fitted))
+        (root / "requirements.txt").write_text(changes.pop("requirements", ""))
+        if example is not None:
+            (root / "input_example.json").write_text(json.dumps({"inputs": example}))
+        return Directory(root, **(claims or {}))
+
+    return write
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[..., bundle.Bundle]:
+    def run(source: Directory, said: list[str] | None = None, **options: Any) -> bundle.Bundle:
+        (tmp_path / "out").mkdir(exist_ok=True)
+        heard: list[str] = [] if said is None else said
+        try:
+            return loader.load(
+                URI,
+                tmp_path / "out" / "b",
+                source,
+                LoadOptions(**options),
+                lambda stage, text: heard.append(f"{stage} {text}"),
+            )
+        finally:
+            assert [path.name for path in (tmp_path / "out").iterdir()] in ([], ["b"])  # no litter
+
+    return run
+
+
+def failure(load: Callable[..., bundle.Bundle], source: Directory, **options: Any) -> LoadError:
+    with pytest.raises(LoadError) as caught:
+        load(source, **options)
+    return caught.value
+
+
+def test_whole(load: Any, model: Any, tmp_path: Path) -> None:
+    said: list[str] = []
+    made = load(model(requirements="numpy==2.0.0\n"), said, name="fraud", version="3")
+    found = bundle.read(tmp_path / "out" / "b")
+    assert found == made
+    assert found.manifest.identity == bundle.Identity(run_id=RUN, model_uri=URI, name="fraud", version="3")
+    assert found.manifest.estimator == "sklearn.linear_model.LogisticRegression"
+    assert found.manifest.classes == ("no", "yes")
+    assert found.manifest.has_probabilities
+    assert found.manifest.n_features == 2
+    assert found.manifest.proof == bundle.Proof(rows=2, verdict="loaded")
+    assert found.manifest.trained_with["numpy"] == "2.0.0"
+    assert [line.split()[0] for line in said] == ["fetch", "check", "check", "prove", "write"]
+    assert "model was trained with numpy 2.0.0" in said[2]
+
+
+def test_regression(load: Any, model: Any) -> None:
+    made = load(model(LinearRegression().fit(X, X[:, 0])))
+    assert (made.manifest.task, made.manifest.classes, made.manifest.has_probabilities) == ("regression", None, False)
+
+
+def test_without_an_example(load: Any, model: Any) -> None:
+    assert load(model(example=None)).manifest.proof == bundle.Proof(rows=0, verdict="untested")
+
+
+def test_named_columns_are_served_by_their_order(load: Any, model: Any) -> None:
+    signature = {"inputs": json.dumps([{"type": "double", "name": "b"}, {"type": "long", "name": "a"}])}
+    assert load(model(document={"signature": signature})).manifest.feature_names == ("b", "a")
+
+
+def test_pickle_is_rewritten(load: Any, model: Any) -> None:
+    tree = DecisionTreeClassifier().fit(X, WORDS)
+    source = model(tree, flavor={"pickled_model": "model.pkl", "serialization_format": "cloudpickle"})
+    assert failure(load, source).reason is FailureReason.MODEL_REFUSED
+    made = load(source, allow_pickle=True)
+    assert list(made.manifest.files) == [bundle.SKOPS_FILE]
+    assert made.manifest.trusted_types == ("sklearn.tree._tree.Tree",)
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [("MLmodel", FailureReason.MODEL_CORRUPT), ("model.skops", FailureReason.MODEL_CORRUPT)],
+)
+def test_missing_files(load: Any, model: Any, missing: str, reason: FailureReason) -> None:
+    source = model()
+    (source.root / missing).unlink()
+    error = failure(load, source)
+    assert error.reason is reason
+    assert f"no file {missing}" in error.message
+
+
+def test_truncated_on_the_way(load: Any, model: Any) -> None:
+    error = failure(load, model(claims={"model.skops": 10**6}))
+    assert error.reason is FailureReason.MODEL_CORRUPT
+    assert "truncated" in error.message
+
+
+def test_larger_than_allowed(load: Any, model: Any) -> None:
+    assert failure(load, model(), max_bytes=100).reason is FailureReason.MODEL_REFUSED
+
+
+def test_sizes_may_be_unknown(load: Any, model: Any) -> None:
+    assert load(model(claims={"model.skops": None, "MLmodel": None}))
+
+
+def test_leaving_its_directory(load: Any, model: Any, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    error = failure(load, model(flavor={"pickled_model": "../secret"}))
+    assert error.reason is FailureReason.MODEL_REFUSED
+
+
+def test_other_scikit_learn(load: Any, model: Any) -> None:
+    source = model(flavor={"sklearn_version": OTHER_VERSION})
+    error = failure(load, source)
+    assert error.reason is FailureReason.VERSION_MISMATCH
+    assert f"model was trained with scikit-learn {OTHER_VERSION}, this image has" in error.message
+    said: list[str] = []
+    load(source, said, version_policy=VersionPolicy.WARN)
+    assert any("warning" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "example", "words"),
+    [
+        (KMeans(2).fit(X), X[:1].tolist(), "neither a classifier nor a regressor"),
+        (DecisionTreeClassifier().fit(X, np.c_[WORDS, WORDS]), X[:1].tolist(), "multi-output"),
+        (make_pipeline(OneHotEncoder(), LogisticRegression()).fit([["a"], ["b"]], [0, 1]), [["a"]], "numeric matrices"),
+        ({"not": "an estimator"}, None, "not a scikit-learn estimator"),
+        (LogisticRegression(), None, "not fitted"),
+    ],
+)
+def test_unsupported(load: Any, model: Any, estimator: Any, example: Any, words: str) -> None:
+    error = failure(load, model(estimator, example))
+    assert error.reason is FailureReason.MODEL_UNSUPPORTED
+    assert words in error.message
+
+
+def test_fails_its_own_example(load: Any, model: Any) -> None:
+    broken = LogisticRegression().fit(X, WORDS)
+    broken.coef_ = broken.coef_[:, :1]
+    error = failure(load, model(broken))
+    assert error.reason is FailureReason.SELF_TEST_FAILED
+    assert "ValueError" in error.message
+
+
+def test_answers_that_are_not_finite(load: Any, model: Any) -> None:
+    broken = LinearRegression().fit(X, X[:, 0])
+    broken.intercept_ = np.nan
+    assert failure(load, model(broken)).reason is FailureReason.SELF_TEST_FAILED
+
+
+def test_example_of_another_width(load: Any, model: Any) -> None:
+    assert failure(load, model(example=[[1.0, 2.0, 3.0]])).reason is FailureReason.SELF_TEST_FAILED
+
+
+def test_signature_of_another_width(load: Any, model: Any) -> None:
+    signature = {"inputs": json.dumps([{"type": "double"}] * 3)}
+    assert failure(load, model(document={"signature": signature})).reason is FailureReason.MODEL_UNSUPPORTED
+
+
+def test_another_run_than_asked(load: Any, model: Any, tmp_path: Path) -> None:
+
+    error = failure(load, model(), run_id="0" * 32)
+    assert error.reason is FailureReason.MODEL_NOT_FOUND
+    assert RUN in error.message
+
+
+@pytest.mark.parametrize(
+    ("uri", "options", "reused"),
+    [
+        (URI, {}, True),
+        (URI, {"run_id": RUN, "name": "fraud", "version": "3"}, True),
+        ("models:/fraud/3", {}, True),
+        ("models:/fraud/4", {}, False),
+        (URI, {"version": "4"}, False),
+        (URI, {"run_id": "0" * 32}, False),
+        (f"runs:/{RUN}/other", {}, False),
+        ("models:/fraud@champion", {}, False),
+    ],
+)
+def test_reuse(load: Any, model: Any, tmp_path: Path, uri: str, options: dict[str, str], reused: bool) -> None:
+    load(model(), name="fraud", version="3")
+    assert (loader.reuse(uri, tmp_path / "out" / "b", LoadOptions(**options)) is not None) is reused
+
+
+def test_an_altered_bundle_is_not_reused(load: Any, model: Any, tmp_path: Path) -> None:
+    made = load(model())
+    assert loader.reuse(URI, made.directory, LoadOptions()) == made
+    made.path(bundle.SKOPS_FILE).write_bytes(b"x")
+    assert loader.reuse(URI, made.directory, LoadOptions()) is None
+
+
+def test_a_bundle_of_other_versions_is_not_reused(load: Any, model: Any) -> None:
+    made = load(model(flavor={"sklearn_version": OTHER_VERSION}), version_policy=VersionPolicy.WARN)
+    assert loader.reuse(URI, made.directory, LoadOptions(version_policy=VersionPolicy.WARN)) is not None
+    assert loader.reuse(URI, made.directory, LoadOptions()) is None
+
+
+@pytest.mark.parametrize("message", ["short", "x" * 10_000, '"' * 5000, "é" * 5000, "\U0001f600" * 3000, "\0" * 3000])
+def test_termination_message(message: str) -> None:
+    encoded = termination_message("ModelCorrupt", message)
+    assert len(encoded) <= 4096
+    found = json.loads(encoded)
+    assert found["reason"] == "ModelCorrupt"
+    assert message.startswith(found["message"].rstrip("…"))
+    assert len(message) > 1000 or found["message"] == message
