@@ -71,12 +71,10 @@ def _serve(settings: Settings, listening: socket.socket) -> int:
     )
     services = app.state.services
     server = Server(config, services.drain, before_shutdown=services.close)
-    host, port = listening.getsockname()[:2]
-    logs.event("log", f"listening on {host} port {port}", role=settings.role, port=port)
     try:
         server.run(sockets=[listening])
-    except KeyboardInterrupt:
-        return 130
+    except SystemExit:  # uvicorn's way out of a failed start; the reason is logged
+        return 1
     return 0 if server.started else 1
 
 

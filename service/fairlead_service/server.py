@@ -13,10 +13,11 @@ mean nothing. So a connection over its age is closed with the next answer on it,
 import asyncio
 import random
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import uvicorn
 from starlette.types import Scope
@@ -70,13 +71,19 @@ class Server(uvicorn.Server):
             self._drain.begin()
             self.should_exit = True
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            logs.event("started", f"serving on {host} port {port}", port=port)
+
     async def on_tick(self, counter: int) -> bool:
         if self._drain.active and not self._announced:  # here, because a signal handler must not log
             self._announced = True
             logs.event("log", f"leaving: still serving for {self._drain.seconds:g} s, but closing connections")
         return await super().on_tick(counter) or self._drain.over
 
-    async def shutdown(self, sockets: Any = None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.should_exit = True
         if self._before_shutdown is not None:
             await self._before_shutdown()

@@ -2,7 +2,7 @@
 
 Values of features never come here, nor request bodies. JSON escapes line breaks, so nothing a client sends can forge
 a line. Events: `request` (one an HTTP request), `error`, `audit` (who trained or loaded what, with which outcome),
-`log` (everything else).
+`started` (with the port), `log` (everything else).
 """
 
 import logging
