@@ -1,0 +1,276 @@
+"""Metrics with closed label sets, spans that follow the caller's trace, logs of one JSON object a line."""
+
+import asyncio
+import io
+import json
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from fairlead_service.api.services import Commands
+from fairlead_service.observability import logs, tracing
+from fairlead_service.observability.metrics import quantile
+from fairlead_service.settings import Settings
+from tests.unit.service.support import RUN_A, X, api_settings, fake, running, tree, write_bundle
+
+BODY = {"features": X.tolist()}
+OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+UNSAMPLED = PARENT[:-1] + "0"
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """What is logged, with the loggers put back as they were afterwards."""
+    root, names = logging.getLogger(), ("fairlead", "uvicorn")
+    before = (root.handlers[:], root.level, {name: logging.getLogger(name).level for name in names})
+    output = io.StringIO()
+    logs.configure("debug", "fairlead-test", output)
+    yield output
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    logging.captureWarnings(False)
+    for name, level in before[2].items():
+        logging.getLogger(name).setLevel(level)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+async def test_requests_are_counted_by_route_template(tmp_path: Path) -> None:
+    async with running(api_settings(tmp_path)) as (client, _):
+        for method, path in [
+            ("GET", "/health"),
+            ("GET", "/model/load/x"),
+            ("POST", "/model/load/x"),
+            ("POST", "/model/load/y"),
+            ("GET", "/secret/1"),
+            ("GET", "/secret/2"),
+            ("BREW", "/pot"),
+            ("GET", "/docs"),
+        ]:
+            await client.request(method, path)
+        text = (await client.get("/metrics")).text
+    counts = {line.rpartition(" ")[0]: line.rpartition(" ")[2] for line in text.splitlines()}
+    assert counts['http_requests_total{method="GET",path="/health",status="200"}'] == "1.0"
+    assert counts['http_requests_total{method="GET",path="/model/load/{run_id}",status="405"}'] == "1.0"
+    assert counts['http_requests_total{method="POST",path="/model/load/{run_id}",status="422"}'] == "2.0"
+    assert counts['http_requests_total{method="GET",path="unmatched",status="404"}'] == "2.0"
+    assert counts['http_requests_total{method="other",path="unmatched",status="404"}'] == "1.0"
+    assert counts['http_requests_total{method="GET",path="/docs",status="200"}'] == "1.0"
+    assert counts["http_requests_in_progress"] == "0.0"  # the scrape itself is not counted
+    for name in ("http_request_duration_seconds_bucket", "process_resident_memory_bytes", "python_info"):
+        assert name in text
+
+
+async def test_predictions_trainings_and_loads_are_measured(tmp_path: Path) -> None:
+    source = write_bundle(tmp_path / "source", tree()).directory
+    commands = Commands(load=fake("succeed", source), train=fake("fail", "TrainingFailed", "no"))
+    async with running(api_settings(tmp_path), commands) as (client, _):
+        await client.post(f"/model/load/{RUN_A}")
+        await client.post("/predict", json=BODY)
+        await client.post("/predict", json=BODY | {"features": X[0].tolist()})
+        train = {"data": X.tolist(), "target": [0, 0, 1, 1], "algorithm": "random_forest"}
+        assert (await client.post("/train", json=train)).status_code == 500
+        text = (await client.get("/metrics")).text
+        for line in (
+            "prediction_time_seconds_count 2.0",
+            "prediction_batch_size_sum 5.0",
+            'training_time_seconds_count{algorithm="random_forest",outcome="failed"} 1.0',
+            'model_load_seconds_count{outcome="succeeded"} 1.0',
+            f'model_info{{backend="sklearn",model="",run_id="{RUN_A}",version=""}} 1.0',
+        ):
+            assert line in text.splitlines()
+        summary = (await client.get("/metrics/summary")).json()
+        assert summary["predictions"]["rows"] == 5
+        assert summary["predictions"]["model_calls"] == 2
+        latency = summary["predictions"]["request_milliseconds"]
+        assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
+        assert summary["trainings"] == [{"algorithm": "random_forest", "outcome": "failed", "count": 1}]
+        assert summary["model"]["run_id"] == RUN_A
+        assert {"method": "POST", "path": "/predict", "status": 200, "count": 2} in summary["requests"]
+
+
+@given(st.lists(st.integers(0, 50), min_size=2, max_size=8), st.sampled_from([0.5, 0.95, 0.99]))
+def test_a_quantile_lies_in_the_bucket_of_its_rank(counts: list[int], q: float) -> None:
+    bounds = [float(i + 1) for i in range(len(counts) - 1)] + [math.inf]
+    cumulative = [float(sum(counts[: i + 1])) for i in range(len(counts))]
+    estimate = quantile(bounds, cumulative, q)
+    if sum(counts) == 0:
+        assert estimate is None
+        return
+    values = [bound for bound, count in zip(bounds, counts, strict=True) for _ in range(count)]
+    bucket = values[math.ceil(q * len(values)) - 1]
+    assert estimate is not None
+    assert estimate == bounds[-2] if math.isinf(bucket) else bucket - 1 <= estimate <= bucket
+
+
+async def test_two_applications_share_nothing(tmp_path: Path) -> None:
+    async with (
+        running(api_settings(tmp_path, data_dir=tmp_path / "1")) as (one, _),
+        running(api_settings(tmp_path, data_dir=tmp_path / "2")) as (two, _),
+    ):
+        await one.get("/nope")
+        assert 'status="404"' not in (await two.get("/metrics")).text
+
+
+class Traced:
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.tracing = tracing.from_environment("fairlead-test", SimpleSpanProcessor(self.exporter))
+
+    def spans(self) -> dict[str, Any]:
+        return {span.name: span for span in self.exporter.get_finished_spans()}
+
+
+async def test_spans_follow_the_callers_trace_and_exemplars_lead_to_it(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "b", tree())
+    traced = Traced()
+    settings = Settings(role="predictor", bundle_dir=tmp_path / "b")
+    async with running(settings, tracing=traced.tracing) as (client, _):
+        await client.post("/predict", json=BODY, headers={"traceparent": PARENT})
+        text = (await client.get("/metrics", headers=OPENMETRICS)).text
+    spans = traced.spans()
+    request, predict = spans["POST /predict"], spans["predict"]
+    assert f"{request.context.trace_id:032x}" == PARENT.split("-")[1]
+    assert f"{request.parent.span_id:016x}" == PARENT.split("-")[2]
+    assert predict.parent.span_id == request.context.span_id
+    assert request.attributes["http.response.status_code"] == 200
+    assert predict.attributes["fairlead.rows"] == 4
+    assert f'# {{trace_id="{PARENT.split("-")[1]}"}}' in text
+    assert text.endswith("# EOF\n")
+
+
+async def test_what_the_caller_does_not_sample_is_not_traced(tmp_path: Path) -> None:
+    traced = Traced()
+    async with running(api_settings(tmp_path), tracing=traced.tracing) as (client, _):
+        await client.get("/health", headers={"traceparent": UNSAMPLED})
+        assert "trace_id=" not in (await client.get("/metrics", headers=OPENMETRICS | {"traceparent": UNSAMPLED})).text
+    assert traced.spans() == {}
+
+
+async def test_a_child_gets_its_parent(tmp_path: Path) -> None:
+    traced = Traced()
+    async with running(api_settings(tmp_path), tracing=traced.tracing) as (_, services):
+        with services.tracing.span("load", {}) as span:
+            environment = services.tracing.child_environment()
+    assert environment["TRACEPARENT"].split("-")[2] == f"{span.get_span_context().span_id:016x}"
+
+
+@pytest.mark.parametrize(
+    ("environment", "enabled"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"}, False),
+    ],
+)
+def test_tracing_is_on_when_an_endpoint_is_set(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], enabled: bool
+) -> None:
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    made = tracing.from_environment("fairlead-api")
+    assert made.enabled is enabled
+    made.close()
+
+
+async def test_a_request_is_one_line_with_its_ids(stream: io.StringIO, tmp_path: Path) -> None:
+    traced = Traced()
+    async with running(api_settings(tmp_path), tracing=traced.tracing) as (client, _):
+        answer = await client.get("/model/info", headers={"x-request-id": "mine-1", "traceparent": PARENT})
+    assert answer.headers["x-request-id"] == "mine-1"
+    (line,) = [line for line in lines(stream) if line["event"] == "request"]
+    assert line["request_id"] == "mine-1"
+    assert line["trace_id"] == PARENT.split("-")[1]
+    assert (line["method"], line["route"], line["status"], line["level"]) == ("GET", "/model/info", 503, "info")
+    assert line["service"] == "fairlead-test"
+    assert line["timestamp"].endswith("+00:00")
+
+
+@pytest.mark.parametrize("request_id", ["", "a b", "x" * 65, "é", '"},{'])
+async def test_a_request_id_that_is_none_is_replaced(request_id: str, tmp_path: Path) -> None:
+    async with running(api_settings(tmp_path)) as (client, _):
+        answer = await client.get("/health", headers=[("x-request-id", request_id.encode())])  # type: ignore[list-item]
+    assert len(answer.headers["x-request-id"]) == 32
+
+
+async def test_train_and_load_are_audited_and_values_never_logged(stream: io.StringIO, tmp_path: Path) -> None:
+    commands = Commands(load=fake("crash", 9), train=fake("fail", "InvalidData", "no"))
+    async with running(api_settings(tmp_path), commands) as (client, _):
+        await client.post(f"/model/load/{RUN_A}")
+        rows = [[123456.789], [2.0]]
+        await client.post("/train", json={"data": rows, "target": [0, 1], "algorithm": "random_forest"})
+        await client.post("/predict", json={"features": rows})
+    audits = [line for line in lines(stream) if line["event"] == "audit"]
+    assert [(line["action"], line["outcome"], line["problem"]) for line in audits] == [
+        ("load", "failed", "child-crashed"),
+        ("train", "failed", "invalid-data"),
+    ]
+    assert all(line["client"] == "127.0.0.1" and line["request_id"] for line in audits)
+    assert audits[0]["run_id"] == RUN_A
+    assert "123456.789" not in stream.getvalue()
+    (error,) = [line for line in lines(stream) if line["event"] == "error"]
+    assert "MemoryError" in error["stderr"]
+
+
+async def test_nothing_a_client_sends_forges_a_line(stream: io.StringIO, tmp_path: Path) -> None:
+    async with running(api_settings(tmp_path)) as (client, _):
+        await client.get('/x%0A{"event":"audit"}%0A')
+    assert [line["event"] for line in lines(stream)].count("audit") == 0
+
+
+def test_what_json_cannot_say_is_logged_all_the_same(stream: io.StringIO) -> None:
+    logs.event("log", "lone \udc80 surrogate", number=2**80, path=Path("/x"))
+    logging.getLogger("somebody").warning("a library's %s", "words")
+    first, second = lines(stream)
+    assert first["message"] == "lone \\udc80 surrogate"
+    assert second["message"] == "a library's words"
+    assert second["logger"] == "somebody"
+
+
+async def test_a_bug_is_a_500_that_tells_the_log_and_not_the_client(
+    stream: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(api_settings(tmp_path)) as (client, services):
+
+        def broken() -> None:
+            raise RuntimeError("the secret")
+
+        monkeypatch.setattr(services.metrics, "summary", broken)
+        answer = await client.get("/metrics/summary")
+        assert answer.status_code == 500
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "secret" not in answer.text
+        assert answer.json()["instance"].endswith(answer.headers["x-request-id"])
+        assert 'path="/metrics/summary",status="500"' in (await client.get("/metrics")).text
+    (error,) = [line for line in lines(stream) if line["event"] == "error"]
+    assert "RuntimeError: the secret" in error["exception"]
+    assert error["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_in_progress_is_what_is_in_flight(predictor: httpx.AsyncClient) -> None:
+    async def body(sent: asyncio.Event, go_on: asyncio.Event) -> Any:
+        yield b'{"features": '
+        sent.set()
+        await go_on.wait()
+        yield b"[1, 2, 3, 4]}"
+
+    sent, go_on = asyncio.Event(), asyncio.Event()
+    request = asyncio.create_task(predictor.post("/predict", content=body(sent, go_on)))
+    await sent.wait()
+    assert "\nhttp_requests_in_progress 1.0\n" in (await predictor.get("/metrics")).text
+    go_on.set()
+    assert (await request).status_code == 200
+    assert "\nhttp_requests_in_progress 0.0\n" in (await predictor.get("/metrics")).text

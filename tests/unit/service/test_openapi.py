@@ -1,0 +1,102 @@
+"""`/openapi.json` says everything: every route its problems, every example true."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from fairlead_service.api.train_request import decode_train
+from fairlead_service.app import create_app
+from fairlead_service.errors import MEDIA_TYPE
+from fairlead_service.inference.codec import Expected, decode_predict
+from fairlead_service.schemas import PredictRequest, TrainRequest
+from fairlead_service.settings import Settings
+from tests.unit.service.support import api_settings
+
+ALGORITHMS = ("gradient_boosting", "logistic_regression", "random_forest")
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> dict[str, Any]:
+    return create_app(api_settings(tmp_path)).openapi()
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (path, method, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def test_the_paths_are_those_of_the_roles(document: dict[str, Any]) -> None:
+    both = {"/predict", "/health", "/health/live", "/health/ready", "/model/info", "/metrics", "/metrics/summary"}
+    assert document["paths"].keys() == both | {"/train", "/model/load/{run_id}"}
+    assert create_app(Settings(role="predictor")).openapi()["paths"].keys() == both
+
+
+def test_every_route_that_can_fail_documents_its_problems(document: dict[str, Any]) -> None:
+    statuses = {path: set(operation["responses"]) - {"200"} for path, _, operation in operations(document)}
+    assert statuses["/predict"] == {"400", "408", "413", "415", "422", "500", "503"}
+    assert statuses["/train"] == {"400", "408", "413", "415", "422", "429", "500", "503", "504"}
+    assert statuses["/model/load/{run_id}"] == {"404", "422", "429", "500", "503", "504"}
+    assert statuses["/model/info"] == {"503"}
+    assert statuses["/health/ready"] == {"503"}
+
+
+def test_problems_are_problem_details_with_true_examples(document: dict[str, Any]) -> None:
+    for path, _, operation in operations(document):
+        for status, response in operation["responses"].items():
+            if status == "200":
+                continue
+            content = response["content"][MEDIA_TYPE]
+            assert content["schema"] == {"$ref": "#/components/schemas/ProblemDetails"}, path
+            assert content["examples"]
+            for slug, example in content["examples"].items():
+                validate(document, content["schema"], example["value"])
+                assert str(example["value"]["status"]) == status
+                assert example["value"]["type"] == f"urn:fairlead:problem:{slug}"
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    known = document["components"]["schemas"]
+    assert "HTTPValidationError" not in known
+    for reference in set(references(document)):
+        assert reference.removeprefix("#/components/schemas/") in known
+
+
+def test_bodies_are_documented_and_their_examples_are_right(document: dict[str, Any]) -> None:
+    for path in ("/predict", "/train"):
+        body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        name = body["schema"]["$ref"].rpartition("/")[2]
+        validate(document, body["schema"], document["components"]["schemas"][name]["example"])
+    train = json.dumps(TrainRequest.model_config["json_schema_extra"]["example"]).encode()  # type: ignore[index]
+    decoded = decode_train(train, 100, ALGORITHMS)
+    assert decoded.matrix.shape == (4, 4)
+    assert decoded.options.hyperparameters == {"n_estimators": 100, "max_depth": 10}
+    predict = json.dumps(PredictRequest.model_config["json_schema_extra"]["example"]).encode()  # type: ignore[index]
+    assert decode_predict(predict, Expected("features", 100, n_features=4)).matrix.shape == (2, 4)
+
+
+def test_what_is_documented_is_what_is_read() -> None:
+    """The fields of the documentation's classes are those that the decoders take."""
+    defaults = {"test_size": 0.5, "random_state": 1, "load": False, "model_name": "m", "alias": "a"}
+    texts = {"experiment": "e", "run_name": "r", "tags": {"k": "v"}, "feature_names": ["x"], "hyperparameters": {}}
+    required = {"data": [[1], [2]], "target": ["a", "b"], "algorithm": "random_forest"}
+    full = required | defaults | texts
+    assert full.keys() == TrainRequest.model_fields.keys()
+    left = json.loads(decode_train(json.dumps(full).encode(), 9, ALGORITHMS).to_json())
+    assert left == {key: value for key, value in full.items() if key not in ("data", "load")}
+
+
+def validate(document: dict[str, Any], schema: dict[str, Any], value: object) -> None:
+    jsonschema.validate(value, {**schema, "components": document["components"]})
+
+
+def references(value: object) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return own + [found for item in value.values() for found in references(item)]
+    return [found for item in value for found in references(item)] if isinstance(value, list) else []
