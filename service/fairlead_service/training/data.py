@@ -77,7 +77,7 @@ def label_array(target: Sequence[Label]) -> "np.ndarray[Any, Any]":
         return _float_labels(target)
     row = next(row for row, label in enumerate(target) if type(label) is not type(target[0]))
     raise invalid_data(
-        f"target mixes types: {target[0]!r} is a {_json_type(target[0])}, {target[row]!r} in row {row} is a "
+        f"target mixes types: {target[0]!r} is {_json_type(target[0])}, {target[row]!r} in row {row} is "
         f"{_json_type(target[row])}; use one type for all labels",
         f"/target/{row}",
     )
@@ -135,4 +135,4 @@ def _float(value: Label, row: int) -> float:
 
 
 def _json_type(label: Label) -> str:
-    return {bool: "boolean", int: "integer", float: "number", str: "string"}[type(label)]
+    return {bool: "a boolean", int: "an integer", float: "a number", str: "a string"}[type(label)]

@@ -1,9 +1,10 @@
 """The request that the server leaves for the trainer: `request.json` and `data.npy` in one directory."""
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from fairlead_service.contract import TrainingReason
 from fairlead_service.models.bundle import Label
@@ -38,11 +39,14 @@ class TrainingRequest(BaseModel):
     feature_names: list[str] | None = None
     """p names, logged as the signature's columns."""
 
-    @model_validator(mode="after")
-    def _alias_needs_a_model(self) -> Self:
-        if self.alias is not None and self.model_name is None:
+    @field_validator("alias")
+    @classmethod
+    def _alias_needs_a_model(cls, alias: str | None, info: ValidationInfo) -> str | None:
+        if alias is not None and info.data.get("model_name", "") is None:
             raise ValueError("alias needs model_name: an alias belongs to a registered model")
-        return self
+        if alias is not None and (alias == "latest" or re.fullmatch(r"v\d+", alias)):
+            raise ValueError(f"MLflow reserves the alias {alias!r}")
+        return alias
 
 
 def read(directory: Path) -> tuple[TrainingRequest, "np.ndarray[Any, np.dtype[np.float64]]"]:

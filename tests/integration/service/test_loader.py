@@ -1,0 +1,226 @@
+"""The loader against a real MLflow server."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+import mlflow
+from fairlead_service import contract, wire
+from fairlead_service.contract import FailureReason
+from fairlead_service.loading import loader
+from fairlead_service.loading.errors import LoadError
+from fairlead_service.loading.loader import LoadOptions
+from fairlead_service.loading.source import MlflowSource
+from fairlead_service.loading.tracking import TrackingClient, TrackingServer
+from fairlead_service.models import bundle
+
+X = np.random.default_rng(5).random((50, 3))
+Y = np.array(["no", "yes"])[(X[:, 0] > 0.5).astype(int)]
+FOREST = RandomForestClassifier(5, random_state=0).fit(X, Y)
+LINEAR = LogisticRegression().fit(X, Y)
+TRUSTED = {"skops_trusted_types": ["sklearn.tree._tree.Tree"]}
+NOWHERE = "http://127.0.0.1:9"
+
+Load = Callable[..., bundle.Bundle]
+
+
+@pytest.fixture
+def client(mlflow_server: str) -> Iterator[TrackingClient]:
+    with TrackingClient(TrackingServer(mlflow_server)) as made:
+        yield made
+
+
+@pytest.fixture
+def load(client: TrackingClient, tmp_path: Path) -> Load:
+    def run(uri: str, **options: Any) -> bundle.Bundle:
+        return loader.load(uri, tmp_path / "b", MlflowSource(client), LoadOptions(**options), lambda *_: None)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def forest(log_sample: Any) -> Any:
+    """A forest, registered as version 1 of `trees` with the alias `champion`."""
+    logged = log_sample(FOREST, X, **TRUSTED)
+    created = mlflow.register_model(f"models:/{logged.model_id}", "trees")
+    mlflow.MlflowClient().set_registered_model_alias("trees", "champion", created.version)
+    return logged
+
+
+def failure(load: Load, uri: str, **options: Any) -> LoadError:
+    with pytest.raises(LoadError) as caught:
+        load(uri, **options)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        ("runs:/{run}/model", None),
+        ("runs:/{run}", None),
+        ("models:/{model}", None),
+        ("models:/trees/1", "trees"),
+        ("models:/trees@champion", "trees"),
+    ],
+)
+def test_every_form_of_reference(load: Load, forest: Any, form: str, name: str | None) -> None:
+    uri = form.format(run=forest.run_id, model=forest.model_id)
+    made = load(uri, run_id=forest.run_id)
+    identity = made.manifest.identity
+    assert (identity.run_id, identity.model_id, identity.name) == (forest.run_id, forest.model_id, name)
+    assert identity.model_uri == (uri if uri.startswith("runs:") else f"models:/{forest.model_id}")
+    assert made.manifest.estimator == "sklearn.ensemble.RandomForestClassifier"
+    assert made.manifest.proof == bundle.Proof(rows=3, verdict="loaded")
+    assert made.manifest.trained_with["scikit-learn"]
+    assert opened(made).predict(X).tolist() == FOREST.predict(X).tolist()
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        (f"runs:/{'0' * 32}/model", "Run with id"),
+        ("runs:/nonsense", "nonsense"),
+        (f"models:/m-{'0' * 32}", "m-000"),
+        ("models:/nobody/1", "nobody"),
+        ("models:/trees/99", "99"),
+        ("models:/trees@nobody", "nobody"),
+        ("models:/trees/Production", "not a model reference"),
+    ],
+)
+def test_not_found(load: Load, forest: Any, uri: str, words: str) -> None:
+    error = failure(load, uri)
+    assert error.reason is FailureReason.MODEL_NOT_FOUND
+    assert words in error.message
+
+
+def test_run_without_a_model(load: Load, log_sample: Any) -> None:
+    with mlflow.start_run() as run:
+        mlflow.log_text("x", "other/file.txt")
+    for uri in (f"runs:/{run.info.run_id}", f"runs:/{run.info.run_id}/model"):
+        error = failure(load, uri)
+        assert error.reason is FailureReason.MODEL_NOT_FOUND
+        assert f"run {run.info.run_id} has no model" in error.message
+
+
+def test_deleted_run(load: Load, log_sample: Any) -> None:
+    logged = log_sample(LINEAR, X)
+    mlflow.MlflowClient().delete_run(logged.run_id)
+    assert failure(load, f"runs:/{logged.run_id}").reason is FailureReason.MODEL_NOT_FOUND
+
+
+def test_run_with_several_models(load: Load, log_sample: Any) -> None:
+    with mlflow.start_run() as run:
+        mlflow.sklearn.log_model(LINEAR, name="a", pip_requirements=[])
+        mlflow.sklearn.log_model(FOREST, name="b", pip_requirements=[], **TRUSTED)
+    error = failure(load, f"runs:/{run.info.run_id}")
+    assert "several models (a, b)" in error.message
+    assert load(f"runs:/{run.info.run_id}/b").manifest.estimator.endswith("RandomForestClassifier")
+
+
+@pytest.mark.parametrize("uri", ["runs:/{run}/model", "runs:/{run}"])
+def test_model_in_the_run_as_mlflow_2_had_it(load: Load, log_sample: Any, tmp_path: Path, uri: str) -> None:
+    mlflow.sklearn.save_model(LINEAR, tmp_path / "saved", input_example=X[:2], pip_requirements=[])
+    with mlflow.start_run() as run:
+        mlflow.log_artifacts(str(tmp_path / "saved"), "model")
+    identity = load(uri.format(run=run.info.run_id)).manifest.identity
+    assert (identity.run_id, identity.model_id) == (run.info.run_id, None)
+
+
+def test_artifacts_outside_the_server(load: Load, log_sample: Any, tmp_path: Path) -> None:
+    experiment = mlflow.MlflowClient().create_experiment("elsewhere", artifact_location=(tmp_path / "store").as_uri())
+    with mlflow.start_run(experiment_id=experiment) as run:
+        mlflow.sklearn.log_model(LINEAR, name="model", pip_requirements=[])
+    assert load(f"runs:/{run.info.run_id}").manifest.n_features == 3
+
+
+def test_pandas_signature(load: Load, log_sample: Any) -> None:
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    logged = log_sample(LogisticRegression().fit(frame, Y), frame)
+    made = load(f"models:/{logged.model_id}")
+    assert made.manifest.feature_names == ("a", "b", "c")
+    assert made.manifest.input_example == tuple(map(tuple, X[:3].tolist()))
+
+
+def test_truncated_artifact(load: Load, log_sample: Any, mlflow_server: str) -> None:
+    logged = log_sample(LINEAR, X)
+    path = f"{logged.experiment_id}/models/{logged.model_id}/artifacts/model.skops"
+    url = f"{mlflow_server}/api/2.0/mlflow-artifacts/artifacts/{path}"
+    with urllib.request.urlopen(url) as answer:
+        whole = answer.read()
+    urllib.request.urlopen(urllib.request.Request(url, data=whole[: len(whole) // 2], method="PUT")).close()
+    assert failure(load, f"runs:/{logged.run_id}").reason is FailureReason.MODEL_CORRUPT
+
+
+def test_pickle(load: Load, log_sample: Any) -> None:
+    logged = log_sample(FOREST, X, serialization_format="cloudpickle")
+    error = failure(load, f"runs:/{logged.run_id}")
+    assert error.reason is FailureReason.MODEL_REFUSED
+    assert "cloudpickle" in error.message
+    made = load(f"runs:/{logged.run_id}", allow_pickle=True)
+    assert opened(made).predict(X).tolist() == FOREST.predict(X).tolist()
+
+
+def test_host_name_that_mlflow_does_not_know(mlflow_server: str) -> None:
+    class Renamed(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            request.headers["host"] = "fairlead-mlflow.fairlead:5000"
+            return super().handle_request(request)
+
+    with TrackingClient(TrackingServer(mlflow_server), Renamed()) as client, pytest.raises(LoadError) as caught:
+        client.get("mlflow/runs/get", run_id="0" * 32)
+    assert caught.value.reason is FailureReason.TRACKING_SERVER_UNAVAILABLE
+    assert "--allowed-hosts" in caught.value.message
+
+
+def command(tmp_path: Path, **environment: str) -> tuple[int, list[Any]]:
+    """Runs the loader as a pod does: no arguments, everything from the environment."""
+    base = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "FAIRLEAD_"))}
+    base |= {"FAIRLEAD_BUNDLE_DIR": str(tmp_path / "b"), "FAIRLEAD_TERMINATION_LOG": str(tmp_path / "log")}
+    done = subprocess.run(
+        [sys.executable, "-m", "fairlead_service.loading"], env=base | environment, capture_output=True, timeout=60
+    )
+    return done.returncode, [wire.parse(line) for line in done.stdout.splitlines()]
+
+
+def test_the_program_and_its_restart_without_mlflow(mlflow_server: str, forest: Any, tmp_path: Path) -> None:
+    wanted = {contract.ENV_MODEL_URI: f"runs:/{forest.run_id}/model", contract.ENV_RUN_ID: forest.run_id}
+    code, said = command(tmp_path, MLFLOW_TRACKING_URI=mlflow_server, **wanted)
+    assert code == 0
+    assert [message.kind for message in said] == ["progress"] * (len(said) - 1) + ["result"]
+    assert said[-1].value["run_id"] == forest.run_id
+    assert said[-1].value["backend"] == "sklearn"
+    before = bundle.read(tmp_path / "b")
+
+    code, said = command(tmp_path, MLFLOW_TRACKING_URI=NOWHERE, **wanted)
+    assert (code, said[-1].kind) == (0, "result")
+    assert "already holds" in said[0].message
+    assert bundle.read(tmp_path / "b") == before
+
+
+def test_the_program_when_mlflow_is_down(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    code, said = command(tmp_path, MLFLOW_TRACKING_URI=NOWHERE, **{contract.ENV_MODEL_URI: f"runs:/{'0' * 32}"})
+    assert code == 1
+    assert [message.kind for message in said] == ["failure"]
+    assert said[0].reason == "TrackingServerUnavailable"
+    assert json.loads((tmp_path / "log").read_bytes()) == {"reason": said[0].reason, "message": said[0].message}
+    assert NOWHERE in said[0].message
+    assert not (tmp_path / "b").exists()
+
+
+def opened(made: bundle.Bundle) -> Any:
+    import skops.io
+
+    return skops.io.load(made.path(bundle.SKOPS_FILE), trusted=list(made.manifest.trusted_types))
