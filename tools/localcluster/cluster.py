@@ -176,10 +176,14 @@ class LocalCluster:
             print(f"{path.stem:<24} {state}; log {self.checkout.state}/logs/{path.stem}.log")
         return whole
 
-    def require(self) -> None:
-        """Raise unless the cluster of this checkout is up."""
+    def is_up(self) -> bool:
+        """Whether this checkout's cluster is whole."""
         owner = self._own()
-        if owner is None or not self._whole(owner):
+        return owner is not None and self._whole(owner)
+
+    def require(self) -> None:
+        """Raise unless this checkout's cluster is up."""
+        if not self.is_up():
             raise LocalClusterError("no cluster of this checkout is up. Start it: python3 -m tools.localcluster up")
 
     def _own(self) -> Owner | None:

@@ -1,4 +1,4 @@
-"""Images of buildah's storage → the cluster's containerd."""
+"""Images of buildah's or Docker's storage → the cluster's containerd."""
 
 import tempfile
 from collections.abc import Iterable
@@ -18,20 +18,24 @@ def full_name(image: str) -> str:
     return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
 
 
-def load(images: Iterable[str], say: Say) -> None:
-    """Import what the cluster lacks. LocalClusterError for an image that buildah does not have."""
+def load(images: Iterable[str], say: Say, *, docker: bool = False) -> None:
+    """Import what the cluster lacks, from buildah's storage or Docker's. LocalClusterError for an unknown image."""
+    engine = "docker" if docker else "buildah"
     present = node.images()
     for image in images:
         name = full_name(image)
         if name in present and not name.endswith(":latest"):
             say(f"{image} is in the cluster already")
             continue
-        if run(["buildah", "inspect", "--type=image", image], check=False).returncode:
-            raise LocalClusterError(f"no image {image} in buildah's storage (`buildah images` lists them)")
+        if run([engine, "inspect", "--type=image", image], check=False).returncode:
+            raise LocalClusterError(f"no image {image} in {engine}'s storage (`{engine} images` lists them)")
         with (
             progress.stage(f"loading {image}", say),
             tempfile.TemporaryDirectory(prefix="fairlead-image-", dir="/var/tmp") as scratch,
         ):
             archive = Path(scratch) / "image.tar"
-            run(["buildah", "push", "--quiet", image, f"docker-archive:{archive}:{name}"])
+            if docker:
+                run(["docker", "save", "--output", archive, image])
+            else:
+                run(["buildah", "push", "--quiet", image, f"docker-archive:{archive}:{name}"])
             node.import_archive(archive)

@@ -1,0 +1,132 @@
+"""Cache keys, what is asked of the cache, and messages when something can't be built."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tools.localcluster import binaries, paths
+from tools.localcluster.binaries import Module
+from tools.localcluster.paths import LocalClusterError
+
+GO = """#!/bin/sh
+echo called >> "$CALLS"
+if [ "$1" = env ]; then echo go1.99.0; exit 0; fi
+sleep 0.3
+while [ "$1" != -o ]; do shift; done
+echo program > "$2"
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Module:
+    """A module named `tool` with a go.mod, in a world of its own."""
+    monkeypatch.setattr(paths, "MODULES", tmp_path / "modules")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = tmp_path / "modules" / "tool"
+    source.mkdir(parents=True)
+    (source / "go.mod").write_text("module x\n\ngo 1.26.0\n")
+    return Module("tool", (("tool", "."),))
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `go` that builds in 0.3 s, and the file where it counts its calls."""
+    fake = tmp_path / "bin" / "go"
+    fake.parent.mkdir()
+    fake.write_text(GO)
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    return tmp_path / "calls"
+
+
+@pytest.mark.parametrize("name", ["go.mod", "go.sum", "main.go"])
+def test_the_key_changes_with_every_pin_and_source(module: Module, name: str) -> None:
+    before = module.key
+    with (module.source / name).open("a") as file:
+        file.write("// more\n")
+    assert module.key != before
+
+
+def test_the_key_ignores_other_files(module: Module) -> None:
+    before = module.key
+    (module.source / "README.md").write_text("words")
+    assert module.key == before
+
+
+def test_the_key_changes_with_flags_and_programs(module: Module) -> None:
+    assert Module("tool", (("tool", "."),), "-s").key != module.key
+    assert Module("tool", (("tool", "./cmd"),)).key != module.key
+
+
+def test_both_kubernetes_versions_say_their_version() -> None:
+    for version in binaries.KUBERNETES_VERSIONS:
+        module = next(one for one in binaries.modules(version) if one.name.startswith("kubernetes"))
+        assert f"gitVersion=v{version}" in module.linker_flags
+        assert (module.source / "go.mod").read_text().count(f"k8s.io/kubernetes v{version}\n") == 1
+
+
+def test_every_pinned_module_has_sums_and_a_go_version() -> None:
+    for version in binaries.KUBERNETES_VERSIONS:
+        for module in binaries.modules(version):
+            assert binaries.wanted_go(module) >= (1, 26)
+            assert module.name == "pause" or (module.source / "go.sum").exists()
+
+
+def test_an_unknown_program_or_version_is_named() -> None:
+    with pytest.raises(LocalClusterError, match=r"kubectx.*there are: etcd"):
+        binaries.ensure(["kubectx"])
+    with pytest.raises(LocalClusterError, match=r"1\.2\.3 is not pinned"):
+        binaries.modules("1.2.3")
+
+
+def test_no_go_says_what_to_install(module: Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(LocalClusterError, match=r"`go` is not on the PATH. Install Go 1\.26"):
+        binaries._ensure_module(module, lambda _: None)
+
+
+def test_an_old_go_is_refused(module: Module, calls: Path) -> None:
+    (module.source / "go.mod").write_text("go 2.0\n")
+    with pytest.raises(LocalClusterError, match=r"go1\.99 \S*too old|is go1\.99, too old"):
+        binaries._ensure_module(module, lambda _: None)
+
+
+def test_two_at_once_build_once_and_the_third_needs_no_go(module: Module, calls: Path) -> None:
+    threads = [threading.Thread(target=binaries._ensure_module, args=(module, lambda _: None)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    for thread in threads:
+        thread.join()
+    assert (module.directory / "tool").read_text() == "program\n"
+    assert calls.read_text().count("called") == 2  # `go env` and `go build`, of one of them
+    binaries._ensure_module(module, lambda _: None)
+    assert calls.read_text().count("called") == 2
+
+
+def test_a_killed_build_leaves_nothing_that_counts(module: Module, calls: Path) -> None:
+    scrap = module.directory.parent / f".{module.name}-killed"
+    scrap.mkdir(parents=True)
+    binaries._ensure_module(module, lambda _: None)
+    assert not scrap.exists()
+    assert [path.name for path in module.directory.iterdir()] == ["tool"]
+
+
+def test_links_replace_older_ones(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for path in (old, new):
+        path.write_text(path.name)
+    binaries.link({"tool": old}, tmp_path / "bin")
+    binaries.link({"tool": new}, tmp_path / "bin")
+    assert (tmp_path / "bin" / "tool").read_text() == "new"
+
+
+def test_the_cache_is_outside_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert paths.CHECKOUT not in paths.cache().parents
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the specification says to ignore it
+    assert paths.cache() == Path.home() / ".cache" / "fairlead"

@@ -1,0 +1,99 @@
+"""The two programs that can build and hand over an image: docker and buildah."""
+
+import fcntl
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Protocol
+
+from tools.images import base
+from tools.images.recipes import Recipe
+from tools.localcluster import packages, paths, progress
+from tools.localcluster.paths import CHECKOUT, LocalClusterError
+from tools.localcluster.progress import Say, run
+
+OFFICIAL_BASE = "python:3.11-slim"
+HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+KIND_CLUSTER = "fairlead"
+
+
+class Engine(Protocol):
+    """What `tools.images build` needs of a builder."""
+
+    base: str
+
+    def has(self, reference: str) -> bool: ...
+    def build(self, recipe: Recipe, reference: str, say: Say) -> None: ...
+
+
+class Docker:
+    """A Docker engine that answers."""
+
+    base = OFFICIAL_BASE
+
+    def has(self, reference: str) -> bool:
+        return run(["docker", "image", "inspect", reference], check=False).returncode == 0
+
+    def build(self, recipe: Recipe, reference: str, say: Say) -> None:
+        _build(["docker", "build", "--progress=plain"], recipe, reference, say)
+
+
+class Buildah:
+    """buildah as root, without any daemon; its base image is made here, as no registry need be in reach."""
+
+    def __init__(self, say: Say) -> None:
+        packages.ensure(packages.IMAGES, say)
+        self.base = base.reference()
+
+    def has(self, reference: str) -> bool:
+        return run(["buildah", "inspect", "--type=image", f"localhost/{reference}"], check=False).returncode == 0
+
+    def build(self, recipe: Recipe, reference: str, say: Say) -> None:
+        base.ensure(say)
+        command = ["buildah", "bud", "--isolation=chroot", "--layers", f"--build-arg=BASE_IMAGE={self.base}"]
+        if HOST_CERTIFICATES.exists():  # the machine may trust a proxy that Debian's own bundle does not know
+            command += ["--volume", f"{HOST_CERTIFICATES}:{HOST_CERTIFICATES}:ro"]
+        _build(command, recipe, reference, say)
+
+
+def choose(say: Say) -> Engine:
+    """Docker if its engine answers, else buildah."""
+    if shutil.which("docker") and run(["docker", "info"], check=False, timeout=60).returncode == 0:
+        return Docker()
+    return Buildah(say)
+
+
+def _build(command: list[str], recipe: Recipe, reference: str, say: Say) -> None:
+    """Build under a lock: a second builder would do the same work at the same time."""
+    root = paths.cache() / "images"
+    root.mkdir(parents=True, exist_ok=True)
+    log = root / f"{recipe.name}.log"
+    with (root / f"{recipe.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with progress.stage(f"building {reference}", say) as update, log.open("w") as output:
+            arguments = ["--tag", reference, "--file", recipe.dockerfile, "."]
+            with subprocess.Popen(
+                [*command, *arguments],
+                cwd=CHECKOUT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            ) as process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    output.write(line)
+                    if line.startswith(("STEP", "[", "#")) and len(line.strip()) > 3:
+                        update(line.strip()[:100])
+            if process.returncode:
+                output.flush()
+                tail = "\n".join(log.read_text().splitlines()[-25:])
+                raise LocalClusterError(f"{recipe.dockerfile} did not build (all of it in {log}):\n{tail}")
+
+
+def kind_runs() -> bool:
+    """Whether there is a kind cluster of ours."""
+    if shutil.which("kind") is None:
+        return False
+    return KIND_CLUSTER in run(["kind", "get", "clusters"], check=False).stdout.split()
