@@ -202,7 +202,7 @@ class Candidate(Deployed):
 class Rejection(Deployed):
     trial: str = ""
     """What was tried (`rollout.trial_of`): as long as that stays the same, it is not tried again."""
-    reason: str
+    reason: Reason
     message: str = ""
     at: Time
 
@@ -210,7 +210,7 @@ class Rejection(Deployed):
 class Failure(_Frozen):
     run_id: str | None = None
     pod: str | None = None
-    reason: str
+    reason: Reason
     message: str = ""
     at: Time
 

@@ -1,16 +1,15 @@
-"""Conditions: what is found now, merged with what was written before. Pure; the clock is passed in."""
+"""Conditions: what is found now, merged with what was written before. Pure; the clock is passed in.
+
+Ready, ModelResolved and UpToDate are there from the first visit on; Reconciling and Stalled only while they are True,
+as kstatus wants it.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from fairlead_operator.api import Condition, Reason
-
-ALWAYS = ("Ready", "ModelResolved", "UpToDate")
-"""Present from the first visit on."""
-ONLY_WHEN_TRUE = ("Reconciling", "Stalled")
-"""As kstatus wants them: present only while they are True."""
+from fairlead_operator.api import Condition
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Finding:
 
     type: str
     status: Literal["True", "False", "Unknown"]
-    reason: Reason
+    reason: str
     message: str
 
 

@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -30,6 +30,13 @@ STUCK_LOOP_SECONDS = 30.0
 STUCK_QUEUE_SECONDS = 300.0
 
 
+Clock = Callable[[], datetime]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 class Lists(Cluster, Protocol):
     """What the controller needs of the API server beside what reconciling does."""
 
@@ -37,15 +44,17 @@ class Lists(Cluster, Protocol):
 
 
 class Controller:
-    def __init__(self, settings: Settings, kube: Lists, registry: Registry) -> None:
+    def __init__(self, settings: Settings, kube: Lists, registry: Registry, clock: Clock = _now) -> None:
         self._settings, self._kube = settings, kube
         self.store = Store()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.resolver = Resolver(registry)
         self.reconciler = Reconciler(
-            kube, self.store, self.resolver, Children(kube, self.store), settings.pods, lambda: datetime.now(UTC)
+            kube, self.store, self.resolver, Children(kube, self.store), settings.pods, clock
         )
         self._beat = time.monotonic()
+        QUEUE_DEPTH.set_function(lambda: len(self.queue))
+        RESOURCES.set_function(lambda: len(self.store.resources()))
 
     def observed(self, kind: Kind, event: str | None, obj: Manifest) -> None:
         """Takes in a watch event; what it changes is reconciled."""
@@ -83,7 +92,6 @@ class Controller:
             for obj in self.store.replace(kind, items, version):
                 if key := self.store.key_of(kind, obj):
                     self.queue.add(key)
-        RESOURCES.set(len(self.store.resources()))
 
     def health(self) -> str | None:
         """Why this process should be restarted, or None. Called from another thread."""
@@ -95,7 +103,6 @@ class Controller:
         return None
 
     async def _process(self, key: Key) -> float | None:
-        QUEUE_DEPTH.set(len(self.queue))
         with RECONCILE_SECONDS.time():
             try:
                 again = await self.reconciler.reconcile(key)

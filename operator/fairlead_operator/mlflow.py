@@ -101,7 +101,7 @@ def _version(raw: Mapping[str, Any], alias: str | None) -> ModelRef:
     if not run_id:
         raise MissingError(f"{name} version {version} was registered without a run, so its origin cannot be recorded.")
     if raw.get("status", "READY") != "READY":
-        raise UnavailableError(f"{name} version {version} is {raw['status']}.")
+        raise MissingError(f"{name} version {version} is {raw['status']}, not READY.")
     return ModelRef(
         run_id=run_id, model_uri=f"models:/{name}/{version}", model_name=name, model_version=version, alias=alias
     )

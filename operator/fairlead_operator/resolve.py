@@ -23,6 +23,8 @@ from fairlead_operator.reference import (
 )
 
 REMEMBERED: Final = 10_000
+PAUSE_SECONDS: Final = 5.0
+"""After MLflow did not answer, nobody else waits for its time-out: they get the same answer at once."""
 RETRY_UNAVAILABLE_SECONDS: Final = 10.0
 RETRY_MISSING_SECONDS: Final = 60.0
 """A run or a version that is not there now may be logged a minute later."""
@@ -39,6 +41,8 @@ class Resolver:
         self._registry = registry
         self._known: OrderedDict[Reference, Resolution] = OrderedDict()
         self._asked: dict[Reference, asyncio.Task[Resolution]] = {}
+        self._paused_until = 0.0
+        self._pause_reason = ""
 
     async def resolve(self, reference: Reference) -> Resolution:
         """From memory if it is there: good answers about anything, and whatever the poll last said about an alias."""
@@ -73,14 +77,18 @@ class Resolver:
         return answer
 
     async def _call(self, reference: Reference) -> Resolution:
-        polled = isinstance(reference, AliasReference)
+        polled, clock = isinstance(reference, AliasReference), asyncio.get_running_loop().time
         try:
+            if clock() < self._paused_until:
+                raise UnavailableError(self._pause_reason)
             model = await self._look_up(reference)
         except MissingError as error:
             REGISTRY_CALLS.labels("missing").inc()
             return Problem(Reason.MODEL_NOT_FOUND, str(error), None if polled else RETRY_MISSING_SECONDS)
         except UnavailableError as error:
             REGISTRY_CALLS.labels("unavailable").inc()
+            if clock() >= self._paused_until:
+                self._paused_until, self._pause_reason = clock() + PAUSE_SECONDS, str(error)
             return Problem(
                 Reason.TRACKING_SERVER_UNAVAILABLE, str(error), None if polled else RETRY_UNAVAILABLE_SECONDS
             )

@@ -81,7 +81,8 @@ def plan(
     md: ModelDeployment, resolution: Resolution, seen: Observed, old: Status, now: datetime, defaults: PodDefaults
 ) -> Plan:
     """The next step from what was decided before (`old`) and what is seen now. Deciding again changes nothing."""
-    at = _Situation(md, seen, old, now, defaults)
+    at = _credit(_Situation(md, seen, old, now, defaults))
+    old = at.old
     wanted = target(at, resolution.model) if isinstance(resolution, Resolved) else None
     rejected = old.rejected if wanted is None else _still_rejected(md, wanted, old)
     if md.spec.suspend:
@@ -141,7 +142,7 @@ def _pursue(at: _Situation, wanted: Deployed) -> Plan:
 
 def _keep(at: _Situation, wanted: Deployed, serving: Serving) -> Plan:
     """The wanted model serves already; pods of a candidate that is no longer wanted may still be going away."""
-    serving = serving.model_copy(update=wanted.model_dump())
+    serving = serving.model_copy(update=wanted.model_dump(include=set(Deployed.model_fields)))
     deployment = at.seen.deployment
     settled = deployment is not None and deployment.revision == serving.revision and deployment.settled
     done = Verdict("True", Reason.UP_TO_DATE, f"{describe(serving)} serves.")
@@ -151,11 +152,10 @@ def _keep(at: _Situation, wanted: Deployed, serving: Serving) -> Plan:
 
 def _judge(at: _Situation, candidate: Candidate) -> Plan:
     """The trial: done, failed for good, late, or on its way."""
-    deployment, serving = at.seen.deployment, at.old.serving
-    if serving is None and at.seen.available(candidate.revision):
-        serving = _serving(at, candidate)  # nothing was there before: the first pod that answers is better than none
-    if deployment and deployment.revision == candidate.revision and deployment.complete:
-        return _promote(at, candidate)
+    at = _credit(replace(at, old=at.old.model_copy(update={"candidate": candidate})))
+    serving = at.old.serving
+    if at.old.candidate is None and serving is not None:
+        return _keep(at, candidate, serving)
     going = _planned(at, candidate, serving=serving, candidate=candidate, verdict=_waiting_verdict(at, candidate))
     if candidate.started_at is None:
         return going
@@ -163,25 +163,33 @@ def _judge(at: _Situation, candidate: Candidate) -> Plan:
     left = timedelta(seconds=at.md.spec.rollout.progress_deadline_seconds) - (at.now - candidate.started_at)
     if failure is None and left > timedelta(0):
         return replace(going, check_after=left.total_seconds())
-    reason, message = (Reason(failure.reason), failure.message) if failure else _too_late(at, candidate)
+    reason, message = (failure.reason, failure.message) if failure else _too_late(at, candidate)
     if _can_reject(candidate, serving, final=failure is not None):
         return _reject(at, candidate, reason, message)
     verdict = Verdict("False", reason, f"{describe(candidate)} does not become ready: {message}", "Stalled")
     return replace(going, verdict=verdict)
 
 
+def _credit(at: _Situation) -> _Situation:
+    """What the candidate has achieved counts, even if something else is wanted by now."""
+    candidate, deployment, serving = at.old.candidate, at.seen.deployment, at.old.serving
+    if candidate is None:
+        return at
+    if deployment and deployment.revision == candidate.revision and deployment.complete:
+        history = at.old.history
+        if serving and serving.run_id != candidate.run_id:
+            history = (_entry(serving, serving.since, at.now, "Replaced"), *history)
+        done = {"serving": _serving(at, candidate), "candidate": None, "history": history}
+        return replace(at, old=at.old.model_copy(update=done))
+    if serving is None and at.seen.available(candidate.revision):
+        # Nothing was there before: the first pod that answers is better than none.
+        return replace(at, old=at.old.model_copy(update={"serving": _serving(at, candidate)}))
+    return at
+
+
 def _can_reject(candidate: Candidate, serving: Serving | None, final: bool) -> bool:
     """A model that serves is never rejected. With nothing to go back to, only one that cannot ever work is."""
     return final if serving is None else serving.run_id != candidate.run_id
-
-
-def _promote(at: _Situation, candidate: Candidate) -> Plan:
-    before, history = at.old.serving, at.old.history
-    if before and before.run_id != candidate.run_id:
-        history = (_entry(before, before.since, at.now, "Replaced"), *history)
-    serving = _serving(at, candidate)
-    verdict = Verdict("True", Reason.UP_TO_DATE, f"{describe(serving)} serves.")
-    return replace(_planned(at, serving, serving=serving, verdict=verdict), history=history)
 
 
 def _serving(at: _Situation, candidate: Candidate) -> Serving:
@@ -202,13 +210,11 @@ def _go_back(at: _Situation, wanted: Deployed, rejection: Rejection) -> Plan:
     """The wanted model is rejected: the last good one goes on serving; without one, no pod runs."""
     why = f"{describe(wanted)} was taken back: {rejection.message}"
     if at.old.serving is None:
-        verdict = Verdict("False", Reason(rejection.reason), why, "Stalled")
+        verdict = Verdict("False", rejection.reason, why, "Stalled")
         none = Template(wanted, wanted.image, replicas=0) if at.seen.deployment else None
         return replace(_planned(at, wanted, verdict=verdict), template=none, rejected=(rejection,))
     plan = _pursue(at, target(at, at.old.serving.ref()))
-    verdict = Verdict(
-        "False", Reason(rejection.reason), f"{why} ({describe(at.old.serving)} goes on serving)", "Stalled"
-    )
+    verdict = Verdict("False", rejection.reason, f"{why} ({describe(at.old.serving)} goes on serving)", "Stalled")
     return replace(plan, verdict=verdict, rejected=(rejection,), last_failure=_last_failure(at, wanted))
 
 

@@ -30,7 +30,7 @@ def status(
 ) -> Status:
     """What is written to `/status`. Computed from its own result, it is itself again."""
     verdict = _obstructed(plan.verdict, obstacles)
-    findings = [_ready(md, plan, seen, verdict), _model_resolved(md, resolution, old), _up_to_date(verdict)]
+    findings = [_ready(md, plan, seen, verdict), _model_resolved(md, resolution), _up_to_date(verdict)]
     if verdict.progress:
         findings.append(Finding(verdict.progress, "True", verdict.reason, verdict.message))
     deployment = seen.deployment
@@ -64,7 +64,7 @@ def invalid(raw: Manifest, message: str, old: Status, now: datetime) -> Status:
 
 
 def _again(condition: Condition) -> Finding:
-    return Finding(condition.type, condition.status, Reason(condition.reason), condition.message)
+    return Finding(condition.type, condition.status, condition.reason, condition.message)
 
 
 def _obstructed(verdict: Verdict, obstacles: tuple[Obstacle, ...]) -> Verdict:
@@ -90,13 +90,13 @@ def _ready(md: ModelDeployment, plan: Plan, seen: Observed, verdict: Verdict) ->
     return Finding("Ready", "False", Reason.STARTING, verdict.message)
 
 
-def _model_resolved(md: ModelDeployment, resolution: Resolution, old: Status) -> Finding:
+def _model_resolved(md: ModelDeployment, resolution: Resolution) -> Finding:
     if isinstance(resolution, Problem):
         return Finding(
             "ModelResolved", "Unknown" if resolution.passing else "False", resolution.reason, resolution.message
         )
-    wanted = md.spec.model.uri or f"run {md.spec.model.run_id}"
-    return Finding("ModelResolved", "True", Reason.RESOLVED, f"{wanted} is {describe(resolution.model)}.")
+    found = f"{md.spec.model.uri} is {describe(resolution.model)}." if md.spec.model.uri else "The run has a model."
+    return Finding("ModelResolved", "True", Reason.RESOLVED, found)
 
 
 def _up_to_date(verdict: Verdict) -> Finding:

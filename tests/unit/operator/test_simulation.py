@@ -1,0 +1,349 @@
+"""Whatever happens to a fake cluster, the operator keeps its promises at every step and comes to rest."""
+
+import asyncio
+import copy
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairlead_operator.api import Status, read_status
+from fairlead_operator.controller import Controller
+from fairlead_operator.kinds import CHILDREN, DEPLOYMENT, MODEL_DEPLOYMENT, POD, SERVICE
+from fairlead_operator.kube import KubeError
+from fairlead_operator.settings import Settings
+from fairlead_operator.store import Key
+from tests.unit.operator.fake import CORRUPT, CRASHING, GOOD, SLOW, FakeCluster, FakeRegistry
+from tests.unit.operator.samples import NOW, RUNS, raw
+
+KEY = Key("ml", "fraud")
+SETTINGS = Settings(predictor_image="predictor:1", mlflow_tracking_uri="http://mlflow:5000")
+DEADLINE = 60
+
+
+@dataclass
+class World:
+    """The cluster, MLflow, an operator that only learns what watches tell it, and a clock."""
+
+    cluster: FakeCluster = field(default_factory=FakeCluster)
+    registry: FakeRegistry = field(default_factory=lambda: FakeRegistry(RUNS, {"champion": 1}))
+    now: datetime = NOW
+    wake_at: datetime | None = None
+    floor: int = 0
+    """Pods that must answer at any time: no more than were ever wanted since all answered."""
+    image: str = "predictor:1"
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """A new operator process, perhaps of a new version: what the old one had in memory is gone."""
+        new = SETTINGS.model_copy(update={"predictor_image": self.image})
+        self.operator = Controller(new, self.cluster, self.registry, lambda: self.now)
+        self.wake_at = None
+        self.listed = False
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return dict(self.cluster.resource("fraud")["spec"])
+
+    @property
+    def status(self) -> Status:
+        return read_status(self.cluster.resource("fraud").get("status"))
+
+    async def step(self) -> None:
+        """The operator does what it has reason to do now."""
+        try:
+            if not self.listed:
+                await self.operator.list_all()
+                self.listed = True
+            if self.wake_at is not None and self.now >= self.wake_at:
+                self.operator.queue.add(KEY)
+            while self.operator.queue.busy:
+                await self._reconcile()
+        except KubeError:
+            self.operator.queue.add(KEY)
+
+    async def _reconcile(self) -> None:
+        key = await self.operator.queue.get()
+        try:
+            again = await self.operator.reconciler.reconcile(key)
+            self.wake_at = None if again is None else self.now + timedelta(seconds=again)
+        finally:
+            self.operator.queue.done(key)
+        self.check()
+
+    async def poll(self) -> None:
+        for alias, keys in self.operator._aliases().items():
+            if await self.operator.resolver.refresh(alias):
+                for key in keys:
+                    self.operator.queue.add(key)
+
+    def check(self) -> None:
+        """What must be true at every instant."""
+        resource = self.cluster.resource("fraud")
+        assert not resource["metadata"].get("finalizers")
+        assert not resource["metadata"].get("annotations")
+        status = read_status(resource.get("status"))
+        conditions = {found.type: found.status for found in status.conditions}
+        generation = resource["metadata"]["generation"]
+        assert status.observed_generation is None or status.observed_generation <= generation
+        assert not {"Reconciling", "Stalled"} <= conditions.keys()
+        assert conditions.get("Reconciling", "True") == conditions.get("Stalled", "True") == "True"
+        if status.conditions:
+            assert {"Ready", "ModelResolved", "UpToDate"} <= conditions.keys()
+        if conditions.get("Ready") == "True":
+            assert status.serving is not None
+        if conditions.get("UpToDate") == "True" and status.observed_generation == generation:
+            assert status.serving is not None
+            if wanted := resource["spec"]["model"].get("runID"):
+                assert status.serving.run_id == wanted
+        rejected = {rejection.revision for rejection in status.rejected}
+        assert status.candidate is None or status.candidate.revision not in rejected
+        self.check_capacity()
+
+    def check_capacity(self) -> None:
+        pods = self.cluster.pods("fraud")
+        ready = sum(bool(pod.get("status", {}).get("conditions")) for pod in pods)
+        wanted = self.spec.get("replicas", 0)
+        self.floor = min(self.floor, wanted) if ready < wanted else wanted
+        assert ready >= self.floor, "an answering pod was taken away"
+
+    async def settle(self) -> None:
+        """Until nothing happens any more; time passes by what the operator waits for."""
+        quiet_waits = 0
+        for _ in range(300):
+            before = (self.cluster.writes, self.cluster._version)
+            self.cluster.roll()
+            self.cluster.run_pods()
+            self.cluster.roll()
+            self.cluster.deliver(self.operator.observed)
+            await self.step()
+            if (self.cluster.writes, self.cluster._version) == before and not self.cluster.pending:
+                if self.wake_at is None or quiet_waits > 5:
+                    return
+                quiet_waits += 1
+                self.now = self.wake_at
+            else:
+                quiet_waits = 0
+        raise AssertionError("the operator does not come to rest")
+
+
+def edit(world: World, **changes: Any) -> None:
+    resource = copy.deepcopy(world.cluster.resource("fraud"))
+    for name, value in changes.items():
+        resource["spec"].pop(name, None)
+        if value is not None:
+            resource["spec"][name] = value
+    if (replicas := changes.get("replicas")) is not None:
+        world.floor = min(world.floor, replicas)
+    world.cluster.put(MODEL_DEPLOYMENT, resource)
+
+
+def tamper(world: World) -> None:
+    for deployment in world.cluster.deployments():
+        edited = copy.deepcopy(deployment)
+        edited["spec"]["minReadySeconds"] = 17
+        edited["metadata"].setdefault("annotations", {})["example.com/mine"] = "yes"
+        world.cluster.put(DEPLOYMENT, edited)
+
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("run"), st.sampled_from(RUNS)),
+    st.tuples(st.just("missing"), st.none()),
+    st.tuples(st.just("alias"), st.none()),
+    st.tuples(st.just("move alias"), st.integers(1, 5)),
+    st.tuples(st.just("env"), st.sampled_from([None, "1", "2"])),
+    st.tuples(st.just("replicas"), st.integers(1, 5)),
+    st.tuples(st.just("suspend"), st.booleans()),
+    st.tuples(st.just("mlflow"), st.booleans()),
+    st.tuples(st.just("api down"), st.integers(1, 4)),
+    st.tuples(st.just("restart"), st.sampled_from(["predictor:1", "predictor:2"])),
+    st.tuples(st.just("tamper"), st.none()),
+    st.tuples(st.just("delete"), st.sampled_from(sorted(CHILDREN))),
+    st.tuples(st.just("deliver"), st.integers(1, 5)),
+    st.tuples(st.just("roll"), st.none()),
+    st.tuples(st.just("pods"), st.none()),
+    st.tuples(st.just("time"), st.sampled_from([1, 20, 61])),
+    st.tuples(st.just("settle"), st.none()),
+)
+FATES = st.fixed_dictionaries({run: st.sampled_from([GOOD, GOOD, CORRUPT, SLOW, CRASHING]) for run in RUNS})
+
+
+async def act(world: World, action: str, value: Any) -> None:
+    cluster = world.cluster
+    match action:
+        case "run":
+            edit(world, model={"runID": value})
+        case "missing":
+            edit(world, model={"runID": "f" * 32})
+        case "alias":
+            edit(world, model={"uri": "models:/fraud@champion"})
+        case "move alias":
+            world.registry.aliases["champion"] = value
+            await world.poll()
+        case "env":
+            edit(world, env=[{"name": "A", "value": value}] if value else None)
+        case "replicas" | "suspend":
+            edit(world, **{action: value})
+        case "mlflow":
+            world.registry.down = not value
+            await world.poll()
+        case "api down":
+            cluster.down_for = value
+        case "restart":
+            world.image = value
+            world.start()
+        case "tamper":
+            tamper(world)
+        case "delete":
+            if value == "Deployment":
+                world.floor = 0
+                for pod in cluster.pods("fraud"):
+                    cluster.delete(POD, "ml", pod["metadata"]["name"])
+            cluster.delete(CHILDREN[value], "ml", "fraud")
+        case "deliver":
+            cluster.deliver(world.operator.observed, value)
+        case "roll":
+            cluster.roll()
+        case "pods":
+            cluster.run_pods()
+        case "time":
+            world.now += timedelta(seconds=value)
+        case "settle":
+            await world.settle()
+
+
+async def live(fates: dict[str, str], history: list[tuple[str, Any]]) -> World:
+    world = World(FakeCluster(fates))
+    resource = raw(replicas=2, rollout={"strategy": "Rolling", "progressDeadlineSeconds": DEADLINE})
+    world.cluster.put(MODEL_DEPLOYMENT, resource)
+    for action, value in history:
+        await act(world, action, value)
+        await world.step()
+        world.check_capacity()
+    world.cluster.down_for = 0
+    world.registry.down = False
+    await asyncio.sleep(0)
+    world.operator.resolver._paused_until = 0
+    await world.poll()
+    edit(world, suspend=False)
+    await world.settle()
+    return world
+
+
+@given(FATES, st.lists(ACTIONS, max_size=25))
+@settings(max_examples=150, deadline=None)
+def test_any_history_comes_to_rest_and_then_nothing_is_sent(fates: dict[str, str], history: list[Any]) -> None:
+    async def run() -> None:
+        world = await live(fates, history)
+        before = (world.cluster.reads, world.cluster.writes)
+        world.operator.queue.add(KEY)
+        await world.step()
+        assert (world.cluster.reads, world.cluster.writes) == before
+
+    asyncio.run(run())
+
+
+@given(FATES, st.lists(ACTIONS, max_size=25))
+@settings(max_examples=100, deadline=None)
+def test_a_good_model_always_serves_in_the_end(fates: dict[str, str], history: list[Any]) -> None:
+    async def run() -> None:
+        world = await live(fates | {RUNS[3]: GOOD}, history)
+        edit(world, model={"runID": RUNS[3]}, env=None)
+        await world.settle()
+        status = world.status
+        assert {found.type: found.status for found in status.conditions} == {
+            "Ready": "True",
+            "ModelResolved": "True",
+            "UpToDate": "True",
+        }
+        assert status.serving is not None
+        assert status.serving.run_id == RUNS[3]
+        assert status.rejected == ()
+        live_children = {kind for kind, _, _ in world.cluster.objects} - {"Pod", "ModelDeployment"}
+        assert live_children == set(CHILDREN)
+        deployment = world.cluster.deployments()[0]
+        assert deployment["spec"]["minReadySeconds"] == 1, "a hand edit was not put back"
+
+    asyncio.run(run())
+
+
+def test_a_foreign_annotation_and_an_autoscalers_replicas_are_left_alone() -> None:
+    async def run() -> None:
+        world = World()
+        world.cluster.put(MODEL_DEPLOYMENT, raw())
+        await world.settle()
+        deployment = copy.deepcopy(world.cluster.deployments()[0])
+        deployment["spec"]["replicas"] = 3
+        deployment["metadata"]["annotations"] = {"example.com/mine": "yes"}
+        world.cluster.put(DEPLOYMENT, deployment)
+        await world.settle()
+        live = world.cluster.deployments()[0]
+        assert live["spec"]["replicas"] == 3
+        assert live["metadata"]["annotations"] == {"example.com/mine": "yes"}
+        assert world.status.ready_replicas == 3
+
+    asyncio.run(run())
+
+
+def test_another_default_image_restarts_no_pod_until_the_next_roll_out() -> None:
+    async def run() -> None:
+        world = World()
+        world.cluster.put(MODEL_DEPLOYMENT, raw(replicas=2))
+        await world.settle()
+        before = {pod["metadata"]["uid"] for pod in world.cluster.pods("fraud")}
+
+        world.image = "predictor:2"
+        world.start()
+        await world.settle()
+        assert {pod["metadata"]["uid"] for pod in world.cluster.pods("fraud")} == before
+
+        edit(world, model={"runID": RUNS[1]})
+        await world.settle()
+        assert {pod["spec"]["containers"][0]["image"] for pod in world.cluster.pods("fraud")} == {"predictor:2"}
+
+    asyncio.run(run())
+
+
+def test_an_object_of_somebody_else_is_not_taken_over() -> None:
+    async def run() -> None:
+        world = World()
+        foreign = {"kind": "Service", "metadata": {"name": "fraud", "namespace": "ml"}, "spec": {"ports": []}}
+        world.cluster.put(SERVICE, foreign)
+        world.cluster.put(MODEL_DEPLOYMENT, raw(replicas=1))
+        await world.settle()
+        condition = world.status.condition("UpToDate")
+        assert condition is not None
+        assert (condition.status, condition.reason) == ("False", "NameConflict")
+        assert world.cluster.objects[("Service", "ml", "fraud")]["spec"] == {"ports": []}
+
+        world.cluster.delete(SERVICE, "ml", "fraud")
+        world.now += timedelta(seconds=61)
+        await world.settle()
+        condition = world.status.condition("UpToDate")
+        assert condition is not None
+        assert condition.status == "True"
+
+    asyncio.run(run())
+
+
+def test_a_rejected_run_is_tried_again_when_the_alias_comes_back_and_not_before() -> None:
+    async def run() -> None:
+        world = World(FakeCluster({RUNS[1]: CORRUPT}))
+        world.cluster.put(MODEL_DEPLOYMENT, raw(model={"uri": "models:/fraud@champion"}, replicas=2))
+        await world.settle()
+        for version in (2, 1, 2):
+            world.registry.aliases["champion"] = version
+            await world.poll()
+            await world.settle()
+        edit(world, replicas=3)
+        await world.settle()
+        verdicts = [entry.verdict for entry in world.status.history]
+        assert verdicts == ["Rejected: ModelCorrupt", "Rejected: ModelCorrupt"]
+        assert world.status.serving is not None
+        assert world.status.serving.run_id == RUNS[0]
+
+    asyncio.run(run())
