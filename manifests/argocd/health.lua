@@ -34,6 +34,9 @@ end
 if is("Ready", "True") and is("UpToDate", "True") then
   return {status = "Healthy", message = because("UpToDate").message}
 end
+if is("UpToDate", "True") and found.Ready ~= nil and found.Ready.reason == "ScaledToZero" then
+  return {status = "Healthy", message = because("Ready").message}
+end
 if is("UpToDate", "False") then
   return {status = "Degraded", message = because("UpToDate").message}
 end

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -135,3 +136,16 @@ def strict(schema: Any) -> Any:
     if described and not schema.get("x-kubernetes-preserve-unknown-fields"):
         closed["additionalProperties"] = False
     return closed
+
+
+def crd_validator() -> Any:
+    """Validator of ModelDeployments by the CRD's schema; its CEL rules need an API server."""
+    crd = yaml.safe_load((ROOT / "manifests/crd.yaml").read_text())
+    schema = strict(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    schema["properties"]["metadata"] = {"type": "object"}
+    return jsonschema.Draft202012Validator(schema)
+
+
+def documents(path: Path) -> list[Manifest]:
+    """The objects of a YAML file."""
+    return [document for document in yaml.safe_load_all(path.read_text()) if document]

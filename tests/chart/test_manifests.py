@@ -1,4 +1,4 @@
-"""Samples, GitOps examples, skaffold.yaml, dashboards and generated files."""
+"""Samples, skaffold.yaml, dashboards and generated files."""
 
 import json
 import re
@@ -6,30 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import lupa.lua54
 import promql_parser
 import pytest
 import yaml
 
 from fairlead_service.observability.metrics import Metrics
-from tests.chart.rendering import CHART, ROOT, Helm, Manifest, pick, render, strict
+from tests.chart.rendering import CHART, ROOT, Helm, crd_validator, documents, pick, render
 from tools import sync_charts
 
 SAMPLES = sorted((ROOT / "manifests/samples").glob("*.yaml"))
 DASHBOARDS = sorted((ROOT / "dashboards").glob("*.json"))
-HEALTH = ROOT / "manifests/argocd/health.lua"
-
-
-def crd_validator() -> Any:
-    crd = yaml.safe_load((ROOT / "manifests/crd.yaml").read_text())
-    schema = strict(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
-    schema["properties"]["metadata"] = {"type": "object"}
-    return jsonschema.Draft202012Validator(schema)
-
-
-def documents(path: Path) -> list[Manifest]:
-    return [document for document in yaml.safe_load_all(path.read_text()) if document]
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
@@ -59,28 +45,6 @@ def test_the_samples_namespace_enforces_the_restricted_standard() -> None:
     (namespace,) = documents(ROOT / "manifests/samples/namespace.yaml")
     assert namespace["metadata"]["name"] == "models"
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-
-
-def as_lua(runtime: Any, value: Any) -> Any:
-    """JSON as Argo CD hands it to Lua: objects and lists become tables."""
-    if isinstance(value, dict):
-        return runtime.table_from({key: as_lua(runtime, inner) for key, inner in value.items()})
-    if isinstance(value, list):
-        return runtime.table_from([as_lua(runtime, inner) for inner in value])
-    return value
-
-
-@pytest.mark.parametrize(
-    "case", yaml.safe_load((HEALTH.parent / "health_test.yaml").read_text())["tests"], ids=lambda c: c["inputPath"]
-)
-def test_argo_cd_health(case: dict[str, Any]) -> None:
-    """Argo CD's own format of health tests, so that they can be handed to Argo CD as they are."""
-    (resource,) = documents(HEALTH.parent / case["inputPath"])
-    assert not [error.message for error in crd_validator().iter_errors(resource)]
-    runtime = lupa.lua54.LuaRuntime()
-    runtime.globals().obj = as_lua(runtime, resource)
-    health = runtime.execute(HEALTH.read_text())
-    assert {"status": health.status, "message": health.message} == case["healthStatus"]
 
 
 def test_skaffold_sets_values_that_exist(helm: Helm) -> None:

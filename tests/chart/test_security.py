@@ -123,6 +123,9 @@ def test_network_policies_let_in_who_needs_it(helm: Helm) -> None:
     assert rule["from"][-1] == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "notebooks"}}}
     predictors = next(peer for peer in rule["from"] if "predictor" in str(peer))
     assert predictors["namespaceSelector"] == {}
+    api = pick(manifests, "NetworkPolicy", "fairlead-api")["spec"]["ingress"][0]["from"]
+    assert [next(iter(peer)) for peer in api] == ["namespaceSelector", "podSelector"]
+    assert "test" in str(api[1]), "helm test must get through"
 
 
 def test_openshift_chooses_the_ids(helm: Helm) -> None:
