@@ -24,6 +24,7 @@ class Engine(Protocol):
 
     def has(self, reference: str) -> bool: ...
     def build(self, recipe: Recipe, reference: str, say: Say) -> None: ...
+    def remove(self, reference: str) -> None: ...
 
 
 class Docker:
@@ -36,6 +37,9 @@ class Docker:
 
     def build(self, recipe: Recipe, reference: str, say: Say) -> None:
         _build(["docker", "build", "--progress=plain"], recipe, reference, say)
+
+    def remove(self, reference: str) -> None:
+        run(["docker", "image", "rm", reference], check=False)
 
 
 class Buildah:
@@ -54,6 +58,9 @@ class Buildah:
         if HOST_CERTIFICATES.exists():  # the machine may trust a proxy that Debian's own bundle does not know
             command += ["--volume", f"{HOST_CERTIFICATES}:{HOST_CERTIFICATES}:ro"]
         _build(command, recipe, reference, say)
+
+    def remove(self, reference: str) -> None:
+        run(["buildah", "untag", f"localhost/{reference}", f"localhost/{reference}"], check=False)
 
 
 def choose(say: Say) -> Engine:

@@ -25,7 +25,7 @@ from tools.localcluster.progress import Say
 KUBERNETES_VERSIONS = ("1.37.2", "1.34.4")
 DEFAULT_KUBERNETES = KUBERNETES_VERSIONS[0]
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-NODE = ("kubelet", "kube-proxy", "kubectl", "coredns", "pause")
+NODE = ("kubelet", "kube-proxy", "kubectl", "coredns", "pause", "open-volumes")
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def modules(kubernetes: str = DEFAULT_KUBERNETES) -> tuple[Module, ...]:
         _kubernetes(kubernetes),
         Module("coredns", (("coredns", "."),)),
         Module("pause", (("pause", "."),)),
+        Module("volumes", (("open-volumes", "."),)),
         Module("helm", (("helm", "helm.sh/helm/v4/cmd/helm"),)),
         Module("helm3", (("helm3", "helm.sh/helm/v3/cmd/helm"),)),
     )

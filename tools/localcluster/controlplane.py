@@ -187,7 +187,6 @@ class ControlPlane:
             self._run_directory,
             self.directory / "logs",
             die_with_parent=self._die_with_parent,
-            umask=0o022 if name != "kube-controller-manager" else 0,  # volumes that it makes are for any user
         )
 
     def _write_credentials(self) -> None:

@@ -22,6 +22,7 @@ PROGRAMS = (
     "kube-controller-manager",
     "kube-apiserver",
     "etcd",
+    "open-volumes",
     "containerd",
 )
 SHIM = "containerd-shim-runc-v2"

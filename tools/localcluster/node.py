@@ -1,4 +1,4 @@
-"""The node: containerd, kubelet and kube-proxy of our own, beside whatever else this machine runs.
+"""The node: containerd, kubelet, kube-proxy and volumes of our own, beside whatever else this machine runs.
 
 Nothing is shared with another containerd or kubelet: own socket, state, content, cgroup root, CNI network, ports.
 """
@@ -210,9 +210,11 @@ class Node:
         ]
         self.kube_proxy = self._daemon("kube-proxy", proxy)
 
+        self.volumes = self._daemon("open-volumes", [programs["open-volumes"], state / "volumes"])
+
     @property
     def daemons(self) -> tuple[Daemon, ...]:
-        return (self.containerd, self.kubelet, self.kube_proxy)
+        return (self.containerd, self.volumes, self.kubelet, self.kube_proxy)
 
     def _daemon(self, name: str, command: list[str | Path]) -> Daemon:
         return Daemon(name, command, MACHINE / "run", self.checkout.state / "logs")
@@ -251,6 +253,7 @@ class Node:
             port = free_port(network.NODE_ADDRESS, 10250)
             config = kubelet_config(self.plane, Host.look(state), port, state)
             write_private(state / "kubelet.json", json.dumps(config, indent=2))
+        self.volumes.start()
         self.kubelet.start()
         self.kube_proxy.start()
 

@@ -94,7 +94,6 @@ class Daemon:
     run_directory: Path
     log_directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    umask: int = 0o022
     die_with_parent: bool = False
     """Let the kernel kill it when the thread that started it ends (tests, so that a killed pytest leaves nothing)."""
 
@@ -129,7 +128,6 @@ class Daemon:
                 stderr=subprocess.STDOUT,
                 cwd="/",
                 env=_environment() | dict(self.environment),
-                umask=self.umask,
                 start_new_session=True,  # Ctrl-C is for us, not for it
             )
         process.returncode = 0  # it is watched by its identity; silences Popen's ResourceWarning

@@ -1,0 +1,3 @@
+module fairlead.dev/localcluster/volumes
+
+go 1.26.0
