@@ -136,10 +136,12 @@ def _start_failed(settings: Settings, reason: contract.FailureReason, error: Exc
 
 
 def _write_termination_log(path: Path, reason: contract.FailureReason, message: str) -> None:
-    """Kubernetes copies this file into the pod's status, at most 4096 bytes of it."""
+    """Kubernetes makes this file and copies it, at most 4096 bytes, into the pod's status; elsewhere there is none."""
     text = orjson.dumps({"reason": reason.value, "message": message[:1000]})
     try:
-        path.write_bytes(text)
+        with path.open("r+b") as file:
+            file.write(text)
+            file.truncate()
     except OSError as error:
         logs.event("log", f"no termination log at {path}: {error}", logging.DEBUG)
 

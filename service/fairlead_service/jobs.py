@@ -53,12 +53,7 @@ class Lane:
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Waits for its turn and holds it. Raises QueueFull at once if there is no place, ShuttingDown at the end."""
-        self._check_open()
-        if self._taken >= self._places:
-            raise QueueFull(
-                f"a {self._name} is running and {self._places - 1} are waiting; send it again later",
-                headers={"Retry-After": "10"},
-            )
+        self.check_place()
         self._taken += 1
         try:
             async with self._turn:
@@ -66,6 +61,15 @@ class Lane:
                 yield
         finally:
             self._taken -= 1
+
+    def check_place(self) -> None:
+        """Raises what `turn` would raise now: for refusing early, before a large body is read."""
+        self._check_open()
+        if self._taken >= self._places:
+            raise QueueFull(
+                f"a {self._name} is running and {self._places - 1} are waiting; send it again later",
+                headers={"Retry-After": "10"},
+            )
 
     def close(self) -> None:
         """Refuses what waits and what comes."""

@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".fairlead/api")
     """Role api: bundles of the current and the previous model, and the files of running jobs."""
     termination_log: Path = Path(contract.TERMINATION_LOG)
-    """Role predictor: where a start that failed leaves its reason, if the file's directory exists."""
+    """Role predictor: where a start that failed leaves its reason, if the file exists (in a pod it does)."""
     allow_pickle: bool = False
     """Whether models saved by pickle may be loaded. Loading one runs whatever code its author put into it."""
 
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     """A load that takes longer is ended."""
     child_grace_seconds: Seconds = 5
     """Between SIGTERM and SIGKILL for a child that has to end."""
-    child_nice: Annotated[int, Field(ge=0, le=19)] = 10
+    child_nice: Annotated[int, Field(ge=0, le=19)] = 5
     """Niceness of children, so that a training leaves the processor to `/predict`."""
     child_memory_bytes: Annotated[int, Field(gt=0)] | None = None
     """Address space a child may use, so that a training too large ends alone; unset: no limit but the container's."""

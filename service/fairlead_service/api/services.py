@@ -15,6 +15,7 @@ from fairlead_service.inference.endpoint import PredictEndpoint
 from fairlead_service.jobs import Children, Lane
 from fairlead_service.models.slot import Serving, Slot, prepare
 from fairlead_service.models.store import Store
+from fairlead_service.observability import logs
 from fairlead_service.observability.metrics import Metrics
 from fairlead_service.observability.tracing import Tracing
 from fairlead_service.server import Drain
@@ -70,7 +71,7 @@ class Services:
             old = self.slot.swap(new)
             self.metrics.serving(new)
             if self._store is not None:
-                await asyncio.to_thread(self._store.commit, directory)
+                await asyncio.to_thread(_remember, self._store, directory)
             return old, new
 
     async def close(self) -> None:
@@ -78,6 +79,14 @@ class Services:
         self.trainings.close()
         self.loads.close()
         await self.children.close()
+
+
+def _remember(store: Store, directory: Path) -> None:
+    """The model serves already, so a full disk costs the next restart its model, not this one its answer."""
+    try:
+        store.commit(directory)
+    except OSError as error:
+        logs.error(f"the model will not be served again after a restart: {error}", error)
 
 
 def services(request: Request) -> Services:

@@ -55,6 +55,7 @@ async def train(request: Request, services: Use) -> TrainResponse:
     and the model is served if that was asked for. `evaluation` says how the metrics came about.
     """
     settings = services.settings
+    services.trainings.check_place()
     body = await read_json_body(
         request.scope, request.receive, limit=settings.max_train_body_bytes, seconds=settings.body_timeout_seconds
     )

@@ -167,6 +167,7 @@ def test_a_wrong_setting_is_named(launch_server: StartServer) -> None:
 
 def test_a_predictor_without_a_bundle_ends_with_its_reason(launch_server: StartServer, tmp_path: Path) -> None:
     log = tmp_path / "termination-log"
+    log.touch()
     server = launch_server(
         fairlead_role="predictor", fairlead_bundle_dir=tmp_path / "none", fairlead_termination_log=log
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from fairlead_service.api.services import Commands
 from fairlead_service.errors import MEDIA_TYPE
@@ -167,7 +168,7 @@ OTHERS = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
     """An API that serves a tree with four features, with low limits."""
     tmp_path = tmp_path_factory.mktemp("bad-input")

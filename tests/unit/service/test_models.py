@@ -127,6 +127,7 @@ async def test_a_predictor_that_cannot_serve_says_why_and_does_not_start(tmp_pat
         with (directory / bundles.SKOPS_FILE).open("ab") as file:
             file.write(b"x")
     log = tmp_path / "termination-log"
+    log.write_bytes(b"x" * 5000)
     settings = Settings(role="predictor", bundle_dir=None if damage == "no setting" else directory, termination_log=log)
     with pytest.raises(Exception, match=r"bundle|model"):
         async with running(settings):
@@ -247,6 +248,20 @@ async def test_a_training_goes_on_when_its_client_leaves(tmp_path: Path, runs: P
             await asyncio.wait([leaving])
         async with services.trainings.turn():  # after it
             assert (await predictions(client))[0] == RUN_B
+
+
+async def test_a_training_ends_with_the_server(tmp_path: Path, runs: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    async with running(api_settings(tmp_path), loading(runs, fake("hang", fifo))) as (client, services):
+        training = asyncio.create_task(client.post("/train", json=TRAIN))
+        await asyncio.to_thread(fifo.read_text)  # it runs now
+        waiting = asyncio.create_task(client.post("/train", json=TRAIN))
+        services.drain.begin()
+        assert (await client.get("/health")).headers["connection"] == "close"
+        await services.close()
+        for answer in (await training, await waiting, await client.post(f"/model/load/{RUN_A}")):
+            assert (answer.status_code, answer.json()["type"]) == (503, "urn:fairlead:problem:shutting-down")
 
 
 async def test_an_answer_is_of_one_model_while_models_are_swapped(tmp_path: Path) -> None:
