@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ TERMINATION_BYTES: Final = 4096
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     options = _parser(environment).parse_args(arguments)
     channel = wire.Channel.take_stdout()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that half a download is removed
     try:
         found = _run(options, environment, channel)
     except LoadError as error:

@@ -76,6 +76,9 @@ ALLOWED_TYPES: Final = frozenset(
     }
 )
 
+SCHEMA_BYTES: Final = 256 * 2**20
+"""Limit of a skops file's schema, which takes many times its size once parsed. A forest of 100 trees has 1 MB."""
+
 
 def check_archive(path: Path, limit: int) -> None:
     """Refuses a skops file that would unpack to more than `limit` bytes in memory.
@@ -91,6 +94,7 @@ def check_archive(path: Path, limit: int) -> None:
                 if name.endswith(".npz"):  # sparse matrices are archives in the archive
                     with zipfile.ZipFile(archive.open(name)) as inner:
                         sizes[name] += sum(member.file_size for member in inner.infolist())
+            _cap(sizes["schema.json"], min(limit, SCHEMA_BYTES))
             schema = json.loads(archive.read("schema.json"))
         _cap(sum(sizes.get(name, 0) for name in _references(schema)), limit)
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, RecursionError, NotImplementedError) as error:

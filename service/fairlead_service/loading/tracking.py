@@ -142,14 +142,16 @@ class TrackingClient:
     def _check(self, response: httpx.Response) -> None:
         if response.is_success:
             return
-        said = _said(response)
+        said, code = _said(response)
         if response.status_code in RETRIED_STATUS:
             raise _RetriedStatusError(f"{response.status_code} {said}")
-        raise self._refusal(response.status_code, said)
+        raise self._refusal(response.status_code, said, code)
 
-    def _refusal(self, status: int, said: str) -> LoadError:
-        if status in (400, 404):
+    def _refusal(self, status: int, said: str, code: str | None) -> LoadError:
+        if status in (400, 404) and code is not None:
             return not_found(f"MLflow at {self.url} answers {status}: {said}")
+        if status == 404:
+            return unavailable(f"{self.url} answers 404 and not as MLflow does; is MLFLOW_TRACKING_URI right? {said}")
         if status == 403 and "Invalid Host header" in said:
             return unavailable(
                 f"MLflow at {self.url} refuses the host name it was called by (403 {said}); "
@@ -167,13 +169,13 @@ class _RetriedStatusError(Exception):
     """An answer that a second try may change."""
 
 
-def _said(response: httpx.Response) -> str:
-    """The server's own words: MLflow's JSON message, or the start of the text."""
+def _said(response: httpx.Response) -> tuple[str, str | None]:
+    """The server's own words and MLflow's error code; without one, the start of the text."""
     try:
-        message = response.json()["message"]
+        body = response.json()
+        return str(body["message"]).strip()[:500], str(body["error_code"])
     except (ValueError, KeyError, TypeError):
-        message = response.text
-    return str(message).strip()[:500]
+        return response.text.strip()[:500], None
 
 
 def _describe(error: Exception) -> str:

@@ -59,8 +59,9 @@ def run(experiment: str, name: str | None, tags: Mapping[str, str]) -> Iterator[
     """An MLflow run; yields its id. It ends FINISHED, FAILED on an exception, KILLED when cancelled."""
     import mlflow
 
-    with _mlflow_errors():
+    with _mlflow_errors("/experiment"):
         experiment_id = mlflow.set_experiment(experiment).experiment_id
+    with _mlflow_errors("/tags"):
         active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=dict(tags))
     try:
         yield active.info.run_id
@@ -74,8 +75,9 @@ def run(experiment: str, name: str | None, tags: Mapping[str, str]) -> Iterator[
 
 def log_inputs(data: TrainingData, parameters: Mapping[str, Any]) -> None:
     """Logs parameters, and the dataset as digest, shapes and source, without its rows."""
-    import mlflow
     from mlflow.data.code_dataset_source import CodeDatasetSource
+
+    import mlflow
 
     source = CodeDatasetSource(tags={"mlflow.source.type": "REQUEST", "mlflow.source.name": "fairlead POST /train"})
     with _mlflow_errors():
@@ -118,9 +120,10 @@ def register(model: LoggedModel, name: str, alias: str | None) -> Registration:
     """Creates the version, then moves the alias: whoever reads the alias finds a whole version."""
     import mlflow
 
-    with _mlflow_errors():
+    with _mlflow_errors("/model_name"):
         created = mlflow.register_model(f"models:/{model.model_id}", name, await_registration_for=30)
-        if alias is not None:
+    if alias is not None:
+        with _mlflow_errors("/alias"):
             mlflow.MlflowClient().set_registered_model_alias(name, alias, created.version)
     return Registration(name, str(created.version), alias)
 
@@ -151,8 +154,8 @@ def _text(value: Any) -> str:
 
 
 @contextmanager
-def _mlflow_errors() -> Iterator[None]:
-    """Tells MLflow's absence from its refusals."""
+def _mlflow_errors(field: str | None = None) -> Iterator[None]:
+    """Tells MLflow's absence from its refusals, which are the request's fault where a field of it is named."""
     from mlflow.exceptions import MlflowException, RestException
     from requests.exceptions import RequestException
 
@@ -160,12 +163,11 @@ def _mlflow_errors() -> Iterator[None]:
         yield
     except RequestException as error:
         raise _unavailable(error) from error
-    except RestException as error:
-        raise TrainingError(TrainingReason.TRAINING_FAILED, f"MLflow refuses: {error}") from error
     except MlflowException as error:
-        if "API request to" in str(error):
+        if "API request to" in str(error) and not isinstance(error, RestException):
             raise _unavailable(error) from error
-        raise TrainingError(TrainingReason.TRAINING_FAILED, f"MLflow can't record the training: {error}") from error
+        reason = TrainingReason.TRAINING_FAILED if field is None else TrainingReason.INVALID_REQUEST
+        raise TrainingError(reason, f"MLflow refuses to record the training: {error}", field) from error
 
 
 def _unavailable(error: Exception) -> TrainingError:

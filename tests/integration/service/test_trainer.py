@@ -181,6 +181,14 @@ def test_what_only_the_fit_finds_ends_the_run_failed(train: Any, runs: Any, tmp_
     assert not (tmp_path / "b").exists()
 
 
+def test_an_experiment_that_was_deleted(train: Any, mlflow_server: str) -> None:
+    client = mlflow.MlflowClient(mlflow_server)
+    client.delete_experiment(client.create_experiment("deleted"))
+    with pytest.raises(TrainingError, match="deleted") as caught:
+        train(SMALL, target=HALF, experiment="deleted")
+    assert (caught.value.reason, caught.value.where) == (TrainingReason.INVALID_REQUEST, "/experiment")
+
+
 def test_mlflow_down(train: Any) -> None:
     started = time.monotonic()
     with pytest.raises(TrainingError, match=NOWHERE) as caught:

@@ -18,6 +18,10 @@ def client(answer: Answer, server: TrackingServer | None = None) -> tuple[Tracki
     return made, pauses
 
 
+def answer(status: int, message: str) -> httpx.Response:
+    return httpx.Response(status, json={"error_code": "SOME_CODE", "message": message})
+
+
 def failure(answer: Answer) -> LoadError:
     made, _ = client(answer)
     with pytest.raises(LoadError) as caught:
@@ -50,13 +54,14 @@ def test_a_server_that_stays_down() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason", "words"),
     [
-        (httpx.Response(404, json={"message": "no such run"}), FailureReason.MODEL_NOT_FOUND, "no such run"),
-        (httpx.Response(400, json={"message": "bad name"}), FailureReason.MODEL_NOT_FOUND, "bad name"),
+        (answer(404, "no such run"), FailureReason.MODEL_NOT_FOUND, "no such run"),
+        (answer(400, "bad name"), FailureReason.MODEL_NOT_FOUND, "bad name"),
         (
             httpx.Response(403, text="Invalid Host header - possible DNS rebinding attack detected"),
             FailureReason.TRACKING_SERVER_UNAVAILABLE,
             "--allowed-hosts",
         ),
+        (httpx.Response(404, text="nginx"), FailureReason.TRACKING_SERVER_UNAVAILABLE, "MLFLOW_TRACKING_URI right"),
         (httpx.Response(401), FailureReason.TRACKING_SERVER_UNAVAILABLE, "MLFLOW_TRACKING_USERNAME"),
         (httpx.Response(200, text="<html>"), FailureReason.TRACKING_SERVER_UNAVAILABLE, "is it an MLflow server"),
         (httpx.Response(200, json=[1]), FailureReason.TRACKING_SERVER_UNAVAILABLE, "is it an MLflow server"),
