@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fairlead_service import contract, wire
 from fairlead_service.contract import FailureReason
-from fairlead_service.loading import loader
+from fairlead_service.loading import loader, process
 from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.source import MlflowSource
@@ -121,4 +121,5 @@ def _fail(channel: wire.Channel, environment: Mapping[str, str], reason: Failure
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))
+    process.hurry()
+    process.leave(main(sys.argv[1:], os.environ))

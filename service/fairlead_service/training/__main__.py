@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from fairlead_service import wire
 from fairlead_service.contract import TrainingReason
+from fairlead_service.loading import process
 from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.tracking import TrackingServer
 from fairlead_service.training import request, trainer
@@ -56,4 +57,5 @@ def _cancel(signum: int, frame: object) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))
+    process.hurry()
+    process.leave(main(sys.argv[1:], os.environ))

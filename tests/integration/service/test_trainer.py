@@ -33,10 +33,18 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.fixture
-def train(mlflow_server: str, tmp_path: Path) -> Any:
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def train(mlflow_server: str, tmp_path: Path, said: list[str]) -> Any:
     def run(x: Any, server: str = mlflow_server, **fields: Any) -> dict[str, Any]:
+        def progress(stage: str, message: str) -> None:
+            said.append(f"{stage}: {message}")
+
         request = TrainingRequest(**({"algorithm": "logistic_regression"} | fields))
-        return trainer.train(request, np.asarray(x), tmp_path / "b", TrackingServer(server), lambda *_: None)
+        return trainer.train(request, np.asarray(x), tmp_path / "b", TrackingServer(server), progress)
 
     return run
 
@@ -76,10 +84,11 @@ def test_four_rows(train: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["random_forest", "gradient_boosting", "logistic_regression"])
-def test_real_data(train: Any, tmp_path: Path, algorithm: str) -> None:
+def test_real_data(train: Any, tmp_path: Path, algorithm: str, said: list[str]) -> None:
     target = CANCER.target_names[CANCER.target].tolist()
     small = {} if algorithm == "logistic_regression" else {"n_estimators": 20}
     found = train(CANCER.data, target=target, algorithm=algorithm, hyperparameters=small)
+    assert not [line for line in said if "warning" in line]  # it converges
     assert found["metrics"]["accuracy"] > 0.9
     assert set(found["metrics"]) == {"accuracy", "precision", "recall", "f1", "roc_auc", "log_loss"}
     assert found["evaluation"] == {"method": "holdout", "train_rows": 426, "test_rows": 143}

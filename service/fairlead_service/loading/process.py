@@ -1,0 +1,23 @@
+"""Habits of a short-lived process: somebody waits for both its start and its end.
+
+Importing scikit-learn and MLflow makes hundreds of thousands of objects that all stay. Looking through them for
+garbage takes a seventh of the start, and taking them down one by one at the end takes most of a second (measured with
+Python 3.11); a process that ends anyway needs neither.
+"""
+
+import gc
+import sys
+from typing import Final, NoReturn
+
+_OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000
+
+
+def hurry() -> None:
+    """Collects garbage rarely."""
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 50, 100)
+
+
+def leave(code: int) -> NoReturn:
+    """Exits without a last search for garbage; atexit handlers run as ever."""
+    gc.freeze()
+    sys.exit(code)
