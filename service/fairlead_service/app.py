@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -107,7 +108,7 @@ def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextMan
 
 
 async def _start_predictor(services: Services) -> None:
-    directory = services.settings.bundle_dir
+    directory, started = services.settings.bundle_dir, time.perf_counter()
     try:
         if directory is None:
             raise BundleError(f"no bundle: set {contract.ENV_BUNDLE_DIR} to the directory that the loader wrote")
@@ -116,6 +117,7 @@ async def _start_predictor(services: Services) -> None:
         raise _start_failed(services.settings, contract.FailureReason.MODEL_CORRUPT, error) from None
     except ModelError as error:
         raise _start_failed(services.settings, contract.FailureReason.SELF_TEST_FAILED, error) from None
+    services.metrics.load("succeeded", time.perf_counter() - started)
 
 
 async def _start_api(services: Services) -> None:

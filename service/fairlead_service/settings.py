@@ -4,10 +4,15 @@ field's name in capitals, but for `MLFLOW_TRACKING_URI`, which MLflow's own clie
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fairlead_service import contract
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
 
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -22,7 +27,7 @@ class Settings(BaseSettings):
     """Address to listen on. All of them by default, as pods need; `127.0.0.1` on a workstation."""
     port: Annotated[int, Field(ge=0, le=65535)] = contract.HTTP_PORT
     """Port to listen on; 0 takes a free one and logs it."""
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     """`debug` adds a line for each probe and scrape, and what child processes print."""
 
     tracking_uri: str = Field(
@@ -42,7 +47,7 @@ class Settings(BaseSettings):
 
     max_body_bytes: Annotated[int, Field(gt=0)] = 16 * 2**20
     """Longest body of `/predict`; a longer one is refused while it is being read."""
-    max_train_body_bytes: Annotated[int, Field(gt=0)] = 64 * 2**20
+    max_train_body_bytes: Annotated[int, Field(gt=0)] = 32 * 2**20
     """Longest body of `/train`. Parsing holds the interpreter for about 10 ms per MiB: larger data belong in MLflow."""
     max_batch_rows: Annotated[int, Field(gt=0)] = 10_000
     """Most rows in one `/predict`."""
@@ -70,8 +75,9 @@ class Settings(BaseSettings):
 
     drain_seconds: Seconds = 5
     """After SIGTERM: how long new connections are still taken while load balancers learn that this server leaves."""
-    shutdown_seconds: Annotated[int, Field(ge=0)] = 20
-    """After the drain: how long requests in flight may take to finish. Drain and this stay under Kubernetes' 30 s."""
+    shutdown_seconds: Annotated[int, Field(ge=0)] = 15
+    """After the drain: how long requests in flight may take to finish. Drain, child grace and this together stay
+    under the 30 s that Kubernetes gives a pod."""
     max_connection_age_seconds: Seconds = 30
     """Age after which an answer closes its connection, so that pooled clients move to new pods; 0: never."""
     keep_alive_seconds: Annotated[int, Field(gt=0)] = 65

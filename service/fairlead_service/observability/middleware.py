@@ -20,6 +20,7 @@ REQUEST_ID: Final = b"x-request-id"
 _ACCEPTED_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _QUIET: Final = ("/health", contract.METRICS_PATH)
 _NO_TEMPLATE: Final = frozenset({"/", "/docs", "/openapi.json"})
+_CLOSE: Final = (b"connection", b"close")
 _CLIENT_GONE: Final = 499
 """What nginx calls a client that left before its answer; seen in metrics and logs only."""
 
@@ -59,8 +60,8 @@ class Observed:
                 status = message["status"]
                 headers = list(message.get("headers", ()))
                 headers.append((REQUEST_ID, request_id.encode()))
-                if self._drain.active or connection_expired(scope):
-                    headers.append((b"connection", b"close"))
+                if (self._drain.active or connection_expired(scope)) and _CLOSE not in headers:
+                    headers.append(_CLOSE)
                 message = {**message, "headers": headers}
             await send(message)
 

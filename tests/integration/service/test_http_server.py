@@ -1,6 +1,7 @@
 """The process as Kubernetes and clients meet it: leaving, ageing connections, taken ports, bad senders."""
 
 import http.client
+import http.server
 import json
 import signal
 import socket
@@ -203,3 +204,36 @@ def test_a_client_that_goes_away_costs_nothing(predictor: ServerProcess) -> None
         peer.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
     predictor.wait_for(event="request", status=499)
     assert not ask(connect(predictor)).will_close
+
+
+def test_spans_are_sent_by_otlp_over_http(start_server: StartServer, tmp_path: Path) -> None:
+    """To a collector that is a socket with a memory; what was not sent yet goes out when the server leaves."""
+    received: list[tuple[str, bytes]] = []
+
+    class Collector(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # noqa: N802 (the name that http.server calls)
+            received.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        threading.Thread(target=collector.serve_forever).start()
+        server = start_server(
+            fairlead_data_dir=tmp_path,
+            fairlead_drain_seconds=0,
+            otel_exporter_otlp_endpoint=f"http://127.0.0.1:{collector.server_port}",
+            otel_exporter_otlp_compression="none",
+        )
+        parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        with server.client() as client:
+            client.get("/health", headers={"traceparent": parent})
+        server.process.send_signal(signal.SIGTERM)
+        assert server.ended() == 0
+        collector.shutdown()
+    sent = b"".join(body for path, body in received if path == "/v1/traces")
+    assert bytes.fromhex(parent.split("-")[1]) in sent
+    assert b"fairlead-api" in sent
+    assert b"GET /health" in sent

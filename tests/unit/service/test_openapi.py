@@ -13,7 +13,7 @@ from fairlead_service.errors import MEDIA_TYPE
 from fairlead_service.inference.codec import Expected, decode_predict
 from fairlead_service.schemas import PredictRequest, TrainRequest
 from fairlead_service.settings import Settings
-from tests.unit.service.support import api_settings
+from tests.unit.service.support import api_settings, running
 
 ALGORITHMS = ("gradient_boosting", "logistic_regression", "random_forest")
 
@@ -100,3 +100,10 @@ def references(value: object) -> list[str]:
         own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
         return own + [found for item in value.values() for found in references(item)]
     return [found for item in value for found in references(item)] if isinstance(value, list) else []
+
+
+async def test_the_root_leads_to_the_documentation(tmp_path: Path) -> None:
+    async with running(api_settings(tmp_path)) as (client, _):
+        answer = await client.get("/", follow_redirects=True)
+        assert (answer.status_code, answer.url.path) == (200, "/docs")
+        assert (await client.get("/openapi.json")).json()["info"]["title"] == "Fairlead"

@@ -11,6 +11,8 @@ from fairlead_service.models.bundle import SKOPS_FILE, Bundle
 
 # A model fitted on a DataFrame warns on each matrix; the columns' order is checked by their number.
 warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
+# Numbers beyond float32: scikit-learn raises ValueError right after it, which is the client's answer.
+warnings.filterwarnings("ignore", message="overflow encountered in cast", category=RuntimeWarning)
 
 
 class SklearnBackend:
