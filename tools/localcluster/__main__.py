@@ -50,6 +50,9 @@ def main(words: list[str] | None = None) -> int:
     except LocalClusterError as error:
         print(f"localcluster: {error}", file=sys.stderr)
         return 1
+    except PermissionError as error:
+        print(f"localcluster: {error}. The cluster is root's: run this as root", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("localcluster: interrupted; the next `up` or `down` cleans up what was begun", file=sys.stderr)
         return 130

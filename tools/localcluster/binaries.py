@@ -97,15 +97,20 @@ def names(kubernetes: str = DEFAULT_KUBERNETES) -> tuple[str, ...]:
 def ensure(wanted: Iterable[str], *, kubernetes: str = DEFAULT_KUBERNETES, say: Say = progress.say) -> dict[str, Path]:
     """Build what is not in the cache; give each wanted program's path."""
     wanted = tuple(wanted)
-    if unknown := set(wanted) - set(names(kubernetes)):
-        raise LocalClusterError(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(names(kubernetes))}")
-    found: dict[str, Path] = {}
+    found = locate(wanted, kubernetes=kubernetes)
     for module in modules(kubernetes):
-        mine = [program for program, _ in module.programs if program in wanted]
-        if mine:
+        if any(program in wanted for program, _ in module.programs):
             _ensure_module(module, say)
-            found |= {program: module.directory / program for program in mine}
     return found
+
+
+def locate(wanted: Iterable[str], *, kubernetes: str = DEFAULT_KUBERNETES) -> dict[str, Path]:
+    """Where the programs are, or will be once they are built."""
+    known = {program: one.directory / program for one in modules(kubernetes) for program, _ in one.programs}
+    wanted = tuple(wanted)
+    if unknown := set(wanted) - set(known):
+        raise LocalClusterError(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    return {program: known[program] for program in wanted}
 
 
 def link(programs: dict[str, Path], directory: Path) -> None:

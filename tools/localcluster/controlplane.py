@@ -102,7 +102,7 @@ class ControlPlane:
         self._die_with_parent = die_with_parent
         self._say = say
         self._run_directory = run_directory or self.directory / "run"
-        self._programs = binaries.ensure([*binaries.CONTROL_PLANE, "kubectl"], kubernetes=kubernetes, say=say)
+        self._programs = binaries.locate([*binaries.CONTROL_PLANE, "kubectl"], kubernetes=kubernetes)
         self.etcd = self._daemon("etcd", self._etcd_flags())
         self.apiserver = self._daemon("kube-apiserver", self._apiserver_flags())
         self.controller_manager = self._daemon("kube-controller-manager", self._controller_manager_flags())
@@ -122,7 +122,8 @@ class ControlPlane:
         return (self.etcd, self.apiserver, self.controller_manager, self.scheduler)
 
     def start(self) -> None:
-        """Start what does not run; return when the API answers and its controllers work."""
+        """Start what does not run; return when the API answers and its controllers work. Builds what is not built."""
+        binaries.ensure(self._programs, kubernetes=self.kubernetes, say=self._say)
         self._write_credentials()
         for daemon in self.daemons[:2]:  # the API server waits for etcd by itself
             daemon.start()
