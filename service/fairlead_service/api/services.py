@@ -89,7 +89,8 @@ def _remember(store: Store, directory: Path) -> None:
         logs.error(f"the model will not be served again after a restart: {error}", error)
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
+    """Async, because FastAPI runs other dependencies in a thread."""
     return cast(Services, request.app.state.services)
 
 

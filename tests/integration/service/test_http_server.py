@@ -211,7 +211,7 @@ def test_spans_are_sent_by_otlp_over_http(start_server: StartServer, tmp_path: P
     received: list[tuple[str, bytes]] = []
 
     class Collector(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 (the name that http.server calls)
+        def do_POST(self) -> None:
             received.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import httpx
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from fairlead_service.api.services import Commands
 from fairlead_service.contract import FailureReason
@@ -330,3 +332,43 @@ async def test_a_damaged_memory_of_the_last_model_is_no_obstacle(tmp_path: Path,
         (settings.data_dir / "current.json").write_text(text)
         client, _ = await stack.enter_async_context(running(settings))
         assert (await client.get("/health")).json()["model_loaded"] is False
+
+
+async def test_probabilities_of_a_model_that_has_none(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "b", linear(), input_example=None)
+    async with running(Settings(role="predictor", bundle_dir=tmp_path / "b")) as (client, _):
+        answer = await client.post("/predict", json=FEATURES | {"probabilities": True})
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/probabilities")
+        assert "LinearRegression" in answer.json()["detail"]
+
+
+async def test_what_only_the_model_can_refuse_is_told_in_its_words(tmp_path: Path) -> None:
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(X, Y)
+    write_bundle(tmp_path / "b", model, trusted_types=("sklearn.pipeline.Pipeline",))
+    async with running(Settings(role="predictor", bundle_dir=tmp_path / "b")) as (client, _):
+        answer = await client.post("/predict", json={"features": [7.0, 3.5, 1.4, 0.2]})
+        assert (answer.status_code, answer.json()["type"]) == (422, "urn:fairlead:problem:model-refused-input")
+        assert "Found unknown categories" in answer.json()["detail"]
+
+
+async def test_pickle_is_allowed_to_the_loader_only_where_it_is_set(tmp_path: Path, runs: Path) -> None:
+    """The fake child fails unless it finds the option it is told to look for."""
+    copy = "import sys, shutil; assert '--allow-pickle' in sys.argv; "
+    copy += f"shutil.copytree({str(runs / RUN_A)!r}, sys.argv[sys.argv.index('--bundle') + 1]); "
+    copy += 'print(\'{"kind": "result", "value": {}}\')'
+    commands = Commands(load=(sys.executable, "-c", copy))
+    for allowed, status in ((False, 500), (True, 200)):
+        async with running(api_settings(tmp_path, allow_pickle=allowed), commands) as (client, _):
+            assert (await client.post(f"/model/load/{RUN_A}")).status_code == status
+
+
+async def test_a_full_disk_costs_the_restart_its_model_and_not_the_answer(
+    tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(store: Store, bundle: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Store, "commit", full)
+    async with running(api_settings(tmp_path), loading(runs)) as (client, _):
+        assert (await client.post(f"/model/load/{RUN_A}")).status_code == 200
+        assert await predictions(client) == (RUN_A, [0, 0, 1, 1])
