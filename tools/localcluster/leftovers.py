@@ -41,11 +41,11 @@ def running(checkout: Checkout, programs: tuple[str, ...] = PROGRAMS) -> list[Id
 
 def clean(checkout: Checkout, say: Say) -> None:
     """Leave no process, mount, interface, rule, cgroup or data of a cluster; images stay."""
+    shim_sockets = _shim_sockets()  # while the bundles that name them are there
     processes.stop(running(checkout, ("kubelet", "kube-proxy")), seconds=3)
     _kill_containers()
     processes.stop(running(checkout, (SHIM,)), seconds=0)  # a shim ends only when containerd tells it to
     processes.stop(running(checkout), seconds=3)
-    shim_sockets = _shim_sockets()
     unmount_below(MACHINE)
     unmount_below(checkout.state)
     network.down()

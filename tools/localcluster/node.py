@@ -93,6 +93,7 @@ disabled_plugins = {json.dumps(disabled)}
   runtime_type = "io.containerd.runc.v2"
 
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+  Root = {_toml(MACHINE / "runc")}
   SystemdCgroup = false
 
 [plugins."io.containerd.grpc.v1.cri".cni]
