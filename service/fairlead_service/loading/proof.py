@@ -1,6 +1,7 @@
 """What a loaded estimator is, and whether it answers its own input example."""
 
 import math
+import sys
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -128,7 +129,11 @@ def _names(estimator: Any, declared: Inputs | None) -> tuple[str, ...] | None:
 
 
 def _public_name(estimator: Any) -> str:
-    """`sklearn.ensemble.RandomForestClassifier` rather than the private module it is defined in."""
+    """The shortest name it can be imported by: `sklearn.svm.SVC`, not the private module it is defined in."""
     kind = type(estimator)
-    parts = [part for part in kind.__module__.split(".") if not part.startswith("_")]
-    return ".".join([*parts, kind.__qualname__])
+    parts = kind.__module__.split(".")
+    for length in range(1, len(parts)):
+        package = ".".join(parts[:length])
+        if getattr(sys.modules.get(package), kind.__qualname__, None) is kind:
+            return f"{package}.{kind.__qualname__}"
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,5 +1,6 @@
 """One training as MLflow sees it: a run with parameters, metrics, dataset, model, and perhaps a registered version."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -66,7 +67,8 @@ def run(experiment: str, name: str | None, tags: Mapping[str, str]) -> Iterator[
     try:
         yield active.info.run_id
     except BaseException as error:
-        with _mlflow_errors():
+        # what went wrong before matters more than that MLflow can't be told of it
+        with contextlib.suppress(TrainingError), _mlflow_errors():
             mlflow.end_run("KILLED" if isinstance(error, CancelledError | KeyboardInterrupt) else "FAILED")
         raise
     with _mlflow_errors():

@@ -22,7 +22,7 @@ from fairlead_service.contract import FailureReason
 from fairlead_service.loading import loader
 from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
-from fairlead_service.loading.source import MlflowSource
+from fairlead_service.loading.source import ClientArtifacts, MlflowSource
 from fairlead_service.loading.tracking import TrackingClient, TrackingServer
 from fairlead_service.models import bundle
 
@@ -143,6 +143,12 @@ def test_artifacts_outside_the_server(load: Load, log_sample: Any, tmp_path: Pat
     with mlflow.start_run(experiment_id=experiment) as run:
         mlflow.sklearn.log_model(LINEAR, name="model", pip_requirements=[])
     assert load(f"runs:/{run.info.run_id}").manifest.n_features == 3
+
+
+def test_a_store_whose_library_this_image_does_not_have(mlflow_server: str) -> None:
+    with pytest.raises(LoadError, match="s3://bucket/model") as caught:
+        ClientArtifacts("s3://bucket/model", mlflow_server).sizes()
+    assert caught.value.reason is FailureReason.LOAD_FAILED
 
 
 def test_pandas_signature(load: Load, log_sample: Any) -> None:
