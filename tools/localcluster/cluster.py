@@ -153,7 +153,6 @@ class LocalCluster:
                 for path in (self.checkout.state, self.checkout.bin, paths.cache()):
                     shutil.rmtree(path, ignore_errors=True)
                 self.say(f"removed {self.checkout.state} and {paths.cache()}")
-        LOCK.unlink(missing_ok=True)
 
     def status(self) -> bool:
         """Print what runs; True if the cluster is whole."""

@@ -12,6 +12,7 @@ from tools.localcluster.paths import LocalClusterError
 from tools.localcluster.progress import Say, run
 
 CNI_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"), Path("/usr/libexec/cni"))
+LOCK = Path("/run/fairlead-packages.lock")
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
@@ -29,7 +30,6 @@ class Package:
 
 
 CLUSTER = (
-    Package("ca-certificates", "update-ca-certificates"),
     Package("conntrack", "conntrack"),
     Package("containerd", "containerd"),
     Package("containernetworking-plugins"),
@@ -40,9 +40,7 @@ CLUSTER = (
 )
 IMAGES = (
     Package("buildah", "buildah"),
-    Package("ca-certificates", "update-ca-certificates"),
     Package("debootstrap", "debootstrap"),
-    Package("runc", "runc"),
 )
 
 
@@ -63,21 +61,20 @@ def missing(packages: Sequence[Package]) -> list[str]:
 
 def ensure(packages: Sequence[Package], say: Say = progress.say) -> None:
     """Install what is missing, or say what to install."""
-    if not missing(packages):
+    names = missing(packages)
+    if not names:
         return
-    with Path("/tmp/fairlead-packages.lock").open("w") as lock:  # apt fails at once when another one reads the lists
+    command = f"apt-get install --no-install-recommends {' '.join(names)}"
+    if shutil.which("apt-get") is None:
+        raise LocalClusterError(f"missing: {', '.join(names)} (Debian's names). Install them and try again.")
+    if os.geteuid() != 0:
+        raise LocalClusterError(f"missing: {', '.join(names)}. Install them: sudo {command}")
+    with LOCK.open("w") as lock:  # apt fails at once when another one reads the lists
         fcntl.flock(lock, fcntl.LOCK_EX)
-        names = missing(packages)
-        if not names:
-            return
-        command = f"apt-get install --no-install-recommends {' '.join(names)}"
-        if shutil.which("apt-get") is None:
-            raise LocalClusterError(f"missing: {', '.join(names)} (Debian's names). Install them and try again.")
-        if os.geteuid() != 0:
-            raise LocalClusterError(f"missing: {', '.join(names)}. Install them: sudo {command}")
-        _install(names, say)
-        if left := missing(packages):
-            raise LocalClusterError(f"`{command}` worked, but these still lack their programs: {', '.join(left)}")
+        if names := missing(packages):
+            _install(names, say)
+    if left := missing(packages):
+        raise LocalClusterError(f"`{command}` worked, but these still lack their programs: {', '.join(left)}")
 
 
 def _install(names: Sequence[str], say: Say) -> None:
