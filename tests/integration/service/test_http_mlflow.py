@@ -119,19 +119,10 @@ def test_what_cannot_be_loaded_leaves_what_serves(
     assert client.get("/health").json()["run_id"] == before
 
 
-@pytest.mark.parametrize(
-    ("change", "pointer"),
-    [
-        ({"hyperparameters": {"n_trees": 3}}, "/hyperparameters/n_trees"),
-        ({"hyperparameters": {"max_depth": "deep"}}, "/hyperparameters/max_depth"),
-    ],
-)
-def test_a_wrong_hyperparameter_is_named_by_the_child(
-    client: httpx.Client, change: dict[str, Any], pointer: str
-) -> None:
-    answer = client.post("/train", json=ISSUE_TRAIN | change)
+def test_a_wrong_hyperparameter_is_named_by_the_child(client: httpx.Client) -> None:
+    answer = client.post("/train", json=ISSUE_TRAIN | {"hyperparameters": {"n_trees": 3}})
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:fairlead:problem:invalid-hyperparameter")
-    assert answer.json()["errors"][0]["pointer"] == pointer
+    assert answer.json()["errors"][0]["pointer"] == "/hyperparameters/n_trees"
 
 
 def test_mlflow_down_is_a_503_that_says_when_to_come_back(start_server: StartServer, tmp_path: Path) -> None:
