@@ -2,17 +2,15 @@
 
 import asyncio
 import logging
-import signal
 import sys
 
 import kopf
 from pydantic import ValidationError
 
 from fairlead_operator import logs
-from fairlead_operator.api import OWNER_LABEL
 from fairlead_operator.controller import Controller
-from fairlead_operator.handlers import register
-from fairlead_operator.kinds import MODEL_DEPLOYMENT, WATCHED
+from fairlead_operator.handlers import kopf_settings, register
+from fairlead_operator.kinds import MODEL_DEPLOYMENT
 from fairlead_operator.kube import Kube
 from fairlead_operator.metrics import MetricsServer
 from fairlead_operator.mlflow import MLflow
@@ -21,26 +19,8 @@ from fairlead_operator.settings import Settings
 logger = logging.getLogger("fairlead_operator")
 
 
-def kopf_settings() -> kopf.OperatorSettings:
-    """Kopf watches and does nothing else."""
-    settings = kopf.OperatorSettings()
-    settings.posting.enabled = False  # our Events are on transitions, not on log lines
-    settings.scanning.disabled = True  # no rights on CRDs and namespaces needed
-    settings.peering.standalone = True  # somebody else's peering object must not pause us
-    settings.watching.server_timeout = 300  # load balancers cut silent streams without a word
-    settings.watching.client_timeout = 310
-    settings.queueing.idle_timeout = 1  # a task for each object that changed: let it go soon
-    for kind in WATCHED:
-        if kind.labelled:  # a cluster has thousands of pods that are not ours
-            settings.watching.label_selectors[kind.group, kind.version, kind.plural] = OWNER_LABEL
-    return settings
-
-
 async def run(settings: Settings) -> int:
-    """Until SIGTERM or SIGINT, or until a part of it ends by itself; returns the exit code."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    """Until SIGTERM or SIGINT, which Kopf handles; returns the exit code. Raises what Kopf could not recover from."""
     kube = await Kube.connect()
     auth = (settings.mlflow_username, settings.mlflow_password or "") if settings.mlflow_username else None
     mlflow = MLflow(settings.mlflow_tracking_uri, auth, settings.mlflow_token)
@@ -60,9 +40,8 @@ async def run(settings: Settings) -> int:
                 standalone=True,
                 clusterwide=not settings.watch_namespaces,
                 namespaces=settings.watch_namespaces,
-                stop_flag=stop,
             )
-        return 0 if stop.is_set() else 1
+        return 0
     finally:
         server.close()
         await mlflow.close()

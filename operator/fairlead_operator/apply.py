@@ -22,6 +22,7 @@ _REVISION_ANNOTATION = "deployment.kubernetes.io/revision"
 class Writer(Protocol):
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None: ...
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest: ...
+    async def overwrite(self, kind: Kind, manifest: Manifest) -> None: ...
 
 
 class Children:
@@ -60,7 +61,13 @@ class Children:
             live = await self._kube.get(kind, namespace, name)
         if live is not None and owner_of(live) != md.metadata.uid:
             return _conflict(kind, live)
-        applied = await self._kube.apply(kind, manifest)
+        try:
+            applied = await self._kube.apply(kind, manifest)
+        except RefusedError as error:
+            if live is None or not error.invalid:
+                raise
+            await self._kube.overwrite(kind, manifest)
+            applied = await self._kube.apply(kind, manifest)
         WRITES.labels(kind.kind).inc()
         self._store.put(kind, applied)
         self._applied[place] = (wanted, essence(applied))

@@ -49,9 +49,7 @@ class Controller:
         self.store = Store()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.resolver = Resolver(registry)
-        self.reconciler = Reconciler(
-            kube, self.store, self.resolver, Children(kube, self.store), settings.pods, clock
-        )
+        self.reconciler = Reconciler(kube, self.store, self.resolver, Children(kube, self.store), settings.pods, clock)
         self._beat = time.monotonic()
         QUEUE_DEPTH.set_function(lambda: len(self.queue))
         RESOURCES.set_function(lambda: len(self.store.resources()))
@@ -78,6 +76,7 @@ class Controller:
                 ("heartbeat", self._heartbeat()),
             )
         ]
+        await asyncio.sleep(0)  # all have begun: Kopf would take a task that appears later for its own, and hung
         try:
             yield
         finally:

@@ -7,8 +7,54 @@ from typing import Any
 
 import kopf
 
+from fairlead_operator.api import OWNER_LABEL
 from fairlead_operator.controller import Controller
 from fairlead_operator.kinds import WATCHED, Kind
+
+
+class NoProgress(kopf.ProgressStorage):
+    """Kopf's notes about handlers that run: there are none to keep, and no place on the objects to keep them."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None: ...
+
+    def purge(self, **_: Any) -> None: ...
+
+    def touch(self, **_: Any) -> None: ...
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+
+class NoDiff(kopf.DiffBaseStorage):
+    """Kopf's last seen state: not kept. It would also be copied three times at each event, half of all CPU time."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None: ...
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """Kopf watches and does nothing else."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False  # our Events are on transitions, not on log lines
+    settings.scanning.disabled = True  # no rights on CRDs and namespaces needed
+    settings.peering.standalone = True  # somebody else's peering object must not pause us
+    settings.persistence.progress_storage = NoProgress()
+    settings.persistence.diffbase_storage = NoDiff()
+    settings.watching.server_timeout = 300  # load balancers cut silent streams without a word
+    settings.watching.client_timeout = 310
+    settings.queueing.idle_timeout = 1  # a task for each object that changed: let it go soon
+    for kind in WATCHED:
+        if kind.labelled:  # a cluster has thousands of pods that are not ours
+            settings.watching.label_selectors[kind.group, kind.version, kind.plural] = OWNER_LABEL
+    return settings
 
 
 def register(registry: kopf.OperatorRegistry, controller: Controller) -> None:

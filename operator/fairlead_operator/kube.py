@@ -76,6 +76,15 @@ class Kube:
         """Server-side apply, forced: conflicts about fields we set are ours to win. Returns the stored object."""
         return await self._apply(kind, manifest, None)
 
+    async def overwrite(self, kind: Kind, manifest: Manifest) -> None:
+        """Merge patch: lists become exactly ours. For what server-side apply cannot mend: where a list's key was edited
+        (the port of a Service), it would add our entry beside the edited one, and two of one name are refused."""
+        metadata = manifest["metadata"]
+        body = {"spec": manifest["spec"]}
+        query = [("fieldManager", FIELD_MANAGER)]
+        path = kind.path(metadata["namespace"], metadata["name"])
+        await self._request("PATCH", path, query, body, "application/merge-patch+json")
+
     async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest:
         return await self._apply(kind, manifest, "status")
 

@@ -28,14 +28,16 @@ class Store:
         self._objects: dict[tuple[str, Key], Manifest] = {}
         self._pods: defaultdict[Key, dict[str, Manifest]] = defaultdict(dict)
         self._parents: dict[Key, Key] = {}
-        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._deleted: OrderedDict[tuple[str, Key], int] = OrderedDict()
 
     def put(self, kind: Kind, obj: Manifest) -> bool:
         """Takes an object in; says whether that changed anything."""
-        metadata, place = obj["metadata"], (kind.kind, _key(obj))
+        place = (kind.kind, _key(obj))
         known = self._objects.get(place)
-        if metadata["uid"] in self._deleted or (known is not None and version(known) >= version(obj)):
+        newest = version(known) if known is not None else self._deleted.get(place, -1)
+        if newest >= version(obj):
             return False
+        self._deleted.pop(place, None)
         if known is not None:
             self._unindex(kind, known)
         self._objects[place] = _slim(kind, obj)
@@ -43,13 +45,17 @@ class Store:
         return True
 
     def remove(self, kind: Kind, obj: Manifest) -> bool:
-        """Forgets an object that was deleted, unless another one of its name is here already."""
-        uid, place = obj["metadata"]["uid"], (kind.kind, _key(obj))
-        self._deleted[uid] = None
+        """Forgets an object that was deleted (or lost our label), unless a newer one is here already. Remembers when
+        it went, so that an answer that was under way meanwhile does not bring it back."""
+        place = (kind.kind, _key(obj))
+        known = self._objects.get(place)
+        if known is not None and version(known) > version(obj):
+            return False
+        self._deleted[place] = max(version(obj), self._deleted.get(place, -1))
+        self._deleted.move_to_end(place)
         while len(self._deleted) > REMEMBERED_DELETIONS:
             self._deleted.popitem(last=False)
-        known = self._objects.get(place)
-        if known is None or known["metadata"]["uid"] != uid:
+        if known is None:
             return False
         self._unindex(kind, known)
         del self._objects[place]

@@ -1,0 +1,82 @@
+"""What the API server accepts, and what it says about the rest."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.controlplane.cluster import GROUP, Api, md
+from tools.localcluster.controlplane import ControlPlane
+
+RUN = "0123456789abcdef" * 2
+
+ACCEPTED: dict[str, dict[str, Any]] = {
+    "run": {"model": {"runID": RUN}},
+    "alias": {"model": {"uri": "models:/fraud@champion"}},
+    "version": {"model": {"uri": "models:/my fraud model/12"}},
+    "run with a path": {"model": {"uri": f"runs:/{RUN}/some/model"}},
+    "everything": {
+        "model": {"runID": RUN, "allowPickle": True},
+        "replicas": 3,
+        "rollout": {"strategy": "Rolling", "progressDeadlineSeconds": 30},
+        "image": "registry.example/predictor:1",
+        "resources": {"limits": {"cpu": 1, "memory": "1Gi"}, "requests": {"cpu": "250m"}},
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+        "env": [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+        "imagePullSecrets": [{"name": "registry"}],
+        "serviceAccountName": "reader",
+        "suspend": True,
+        "historyLimit": 0,
+    },
+}
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "no model": ({"model": {}}, "must be exactly one of uri and runID"),
+    "two models": ({"model": {"runID": RUN, "uri": "models:/a@b"}}, "must be exactly one of uri and runID"),
+    "short run": ({"model": {"runID": "abc"}}, "must be 32 lower-case hexadecimal digits"),
+    "latest": ({"model": {"uri": "models:/fraud/latest"}}, "must be models:/NAME@ALIAS"),
+    "version 0": ({"model": {"uri": "models:/fraud/0"}}, "must be models:/NAME@ALIAS"),
+    "foreign scheme": ({"model": {"uri": "s3://bucket/model"}}, "must be models:/NAME@ALIAS"),
+    "our variable": ({"env": [{"name": "FAIRLEAD_ROLE", "value": "api"}]}, "the operator does not set itself"),
+    "MLflow's address": ({"env": [{"name": "MLFLOW_TRACKING_URI"}]}, "the operator does not set itself"),
+    "variable twice": ({"env": [{"name": "A"}, {"name": "A"}]}, "Duplicate value"),
+    "value and source": (
+        {"env": [{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]},
+        "must be at most one of value and valueFrom",
+    ),
+    "negative replicas": ({"replicas": -1}, "greater than or equal to 0"),
+    "canary": ({"rollout": {"strategy": "Canary"}}, 'supported values: "Rolling"'),
+    "no time": ({"rollout": {"progressDeadlineSeconds": 1}}, "greater than or equal to 5"),
+    "amount": ({"resources": {"limits": {"cpu": "much"}}}, "spec.resources.limits.cpu"),
+    "unknown field": ({"slo": {}}, 'unknown field "spec.slo"'),
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_accepts(plane: ControlPlane, case: str) -> None:
+    manifest = md("default", "accepted", RUN, **ACCEPTED[case])
+
+    plane.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=json.dumps(manifest))
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refuses_and_says_what_must_be(api: Api, case: str) -> None:
+    spec, message = REFUSED[case]
+
+    answer = api.client.post(
+        f"{GROUP}/namespaces/default/modeldeployments",
+        json=md("default", "refused", RUN, **spec),
+        params={"dryRun": "All", "fieldValidation": "Strict"},
+    )
+
+    assert answer.status_code in (400, 422)
+    assert message in answer.json()["message"]
+
+
+def test_the_definition_stays_small(plane: ControlPlane) -> None:
+    definition = plane.kubectl("get", "crd", "modeldeployments.fairlead.dev", "-o", "yaml")
+
+    assert len(definition) < 60_000
+    assert "NonStructuralSchema" not in definition
