@@ -103,7 +103,8 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     right = sum(told == label for told, label in zip(answer["predictions"], labels, strict=True))
-    print(f"{best['algorithm']} serves as run {answer['run_id']}: {right} of {len(labels)} rows named rightly (its training rows among them)")
+    print(f"{best['algorithm']} serves as run {answer['run_id']}")
+    print(f"{right} of {len(labels)} rows named rightly (its training rows among them)")
     return 0
 
 

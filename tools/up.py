@@ -93,7 +93,7 @@ def install(cluster: Cluster, references: dict[str, str]) -> None:
     values = [value for component, reference in references.items() for value in image_value(component, reference)]
     cluster.helm(
         "upgrade", "--install", RELEASE, "charts/fairlead", "--namespace", NAMESPACE, "--create-namespace",
-        "--set", ",".join(values), "--wait", "--timeout", "5m",
+        "--set-string", ",".join(values), "--wait", "--timeout", "5m",
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import mlflow
+import numpy as np
 import yaml
 from mlflow.models import infer_signature
 from sklearn.linear_model import LogisticRegression
@@ -229,7 +230,7 @@ class Models:
             info = mlflow.sklearn.log_model(
                 model,
                 name="model",
-                signature=infer_signature(rows, labels),
+                signature=infer_signature(np.array(rows), np.array(labels)),
                 serialization_format=serialization,
                 pip_requirements=["scikit-learn"],
             )

@@ -86,9 +86,8 @@ def log_sample(mlflow_server: str) -> Callable[..., LoggedModel]:
     """
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    import mlflow.sklearn
-
     import mlflow
+    import mlflow.sklearn
 
     mlflow.set_tracking_uri(mlflow_server)
     experiment = mlflow.set_experiment("samples")

@@ -77,9 +77,8 @@ def run(experiment: str, name: str | None, tags: Mapping[str, str]) -> Iterator[
 
 def log_inputs(data: TrainingData, parameters: Mapping[str, Any]) -> None:
     """Logs parameters, and the dataset as digest, shapes and source, without its rows."""
-    from mlflow.data.code_dataset_source import CodeDatasetSource
-
     import mlflow
+    from mlflow.data.code_dataset_source import CodeDatasetSource
 
     source = CodeDatasetSource(tags={"mlflow.source.type": "REQUEST", "mlflow.source.name": "fairlead POST /train"})
     with _mlflow_errors():

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
-import mlflow
 from fairlead_service import contract, wire
 from fairlead_service.contract import FailureReason
 from fairlead_service.loading import loader

@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pytest
 import skops.io
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.ensemble import ExtraTreesRegressor
 
-import mlflow
 from fairlead_service import wire
 from fairlead_service.contract import TrainingReason
 from fairlead_service.loading.tracking import TrackingServer
