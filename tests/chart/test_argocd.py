@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
+from lupa.lua54 import LuaRuntime
 
 from fairlead_operator.api import Reason
 from tests.chart.rendering import ROOT, crd_validator, documents
@@ -28,7 +29,7 @@ def test_argo_cd_health(case: dict[str, Any]) -> None:
     assert not [error.message for error in crd_validator().iter_errors(resource)]
     conditions = resource.get("status", {}).get("conditions", [])
     assert {condition["reason"] for condition in conditions} <= set(Reason), "the operator gives no such reason"
-    runtime = pytest.importorskip("lupa.lua54", reason="lupa (Lua) is not installed").LuaRuntime()
+    runtime = LuaRuntime()
     runtime.globals().obj = as_lua(runtime, resource)
     health = runtime.execute(HEALTH.read_text())
     assert {"status": health.status, "message": health.message} == case["healthStatus"]
