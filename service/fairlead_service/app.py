@@ -8,15 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 
-import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
-from fairlead_service import contract, errors
+from fairlead_service import contract, errors, termination
 from fairlead_service.api import health, metrics, models, openapi, predict, train
 from fairlead_service.api.services import Commands, Services
 from fairlead_service.api.train_request import from_pydantic
@@ -133,19 +131,9 @@ async def _start_api(services: Services) -> None:
 
 def _start_failed(settings: Settings, reason: contract.FailureReason, error: Exception) -> StartError:
     logs.error(f"the server does not start: {error}", reason=reason.value)
-    _write_termination_log(settings.termination_log, reason, str(error))
+    if not termination.write(settings.termination_log, reason, str(error)):
+        logs.event("log", f"no termination log at {settings.termination_log}", logging.DEBUG)
     return StartError(str(error))
-
-
-def _write_termination_log(path: Path, reason: contract.FailureReason, message: str) -> None:
-    """Kubernetes makes this file and copies it, at most 4096 bytes, into the pod's status; elsewhere there is none."""
-    text = orjson.dumps({"reason": reason.value, "message": message[:1000]})
-    try:
-        with path.open("r+b") as file:
-            file.write(text)
-            file.truncate()
-    except OSError as error:
-        logs.event("log", f"no termination log at {path}: {error}", logging.DEBUG)
 
 
 async def _index(_: Request) -> Response:

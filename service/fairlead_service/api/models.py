@@ -119,7 +119,7 @@ async def _fetch_and_activate(services: Services, run_id: str) -> tuple[Serving 
 
 async def _child(services: Services, run_id: str, bundle: Path) -> None:
     settings = services.settings
-    command: list[str | Path] = [*services.commands.load, "--model-uri", f"runs:/{run_id}/model"]
+    command: list[str | Path] = [*services.commands.load, "--model-uri", f"runs:/{run_id}"]
     command += ["--bundle", bundle, "--run-id", run_id]
     if settings.allow_pickle:
         command.append("--allow-pickle")

@@ -1,7 +1,6 @@
 """`python -m fairlead_service.loading`: the loader as a program, configured by flags or by the pod's environment."""
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -9,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from fairlead_service import contract, wire
+from fairlead_service import contract, termination, wire
 from fairlead_service.contract import FailureReason
 from fairlead_service.loading import loader, process
 from fairlead_service.loading.errors import LoadError
@@ -22,8 +21,6 @@ from fairlead_service.models.bundle import Bundle
 ENV_TERMINATION_LOG: Final = "FAIRLEAD_TERMINATION_LOG"
 ENV_VERSION_POLICY: Final = "FAIRLEAD_VERSION_POLICY"
 ENV_MAX_MODEL_BYTES: Final = "FAIRLEAD_MAX_MODEL_BYTES"
-TERMINATION_BYTES: Final = 4096
-"""What Kubernetes keeps of a termination message."""
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -38,15 +35,6 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         return _fail(channel, environment, FailureReason.LOAD_FAILED, f"{type(error).__name__}: {error}")
     channel.send(wire.Result(value=_summary(found)))
     return 0
-
-
-def termination_message(reason: str, message: str) -> bytes:
-    """`{"reason": …, "message": …}` in at most 4096 bytes; a longer message loses its end, never the JSON's."""
-    text = message
-    while len(encoded := json.dumps({"reason": reason, "message": text}).encode()) > TERMINATION_BYTES:
-        excess = len(encoded) - TERMINATION_BYTES
-        text = text[: len(text) - max(1, excess // 12) - 1].rstrip("…") + "…"
-    return encoded
 
 
 def _run(options: argparse.Namespace, environment: Mapping[str, str], channel: wire.Channel) -> Bundle:
@@ -110,13 +98,7 @@ def _summary(found: Bundle) -> dict[str, Any]:
 
 def _fail(channel: wire.Channel, environment: Mapping[str, str], reason: FailureReason, message: str) -> int:
     channel.send(wire.Failure(reason=reason, message=message))
-    path = Path(environment.get(ENV_TERMINATION_LOG, contract.TERMINATION_LOG))
-    try:
-        with path.open("r+b") as log:  # the kubelet makes this file; elsewhere there is none, and none is made
-            log.write(termination_message(reason, message))
-            log.truncate()
-    except OSError:
-        pass
+    termination.write(Path(environment.get(ENV_TERMINATION_LOG, contract.TERMINATION_LOG)), reason, message)
     return 1
 
 

@@ -16,10 +16,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
+from fairlead_service import termination
 from fairlead_service.contract import FailureReason
 from fairlead_service.loading import loader, versions
 from fairlead_service.loading import reference as refs
-from fairlead_service.loading.__main__ import termination_message
 from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.source import ResolvedModel
@@ -268,7 +268,7 @@ def test_a_bundle_of_other_versions_is_not_reused(load: Any, model: Any) -> None
 
 @pytest.mark.parametrize("message", ["short", "x" * 10_000, '"' * 5000, "é" * 5000, "\U0001f600" * 3000, "\0" * 3000])
 def test_termination_message(message: str) -> None:
-    encoded = termination_message("ModelCorrupt", message)
+    encoded = termination.message(FailureReason.MODEL_CORRUPT, message)
     assert len(encoded) <= 4096
     found = json.loads(encoded)
     assert found["reason"] == "ModelCorrupt"
