@@ -62,6 +62,9 @@ class FakeCluster:
         self._applied[place] = copy.deepcopy(manifest)
         return self._store(kind, merged)
 
+    async def overwrite(self, kind: Kind, manifest: Manifest) -> None:
+        await self.apply(kind, manifest)
+
     async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest:
         self.writes += 1
         self._request()

@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from fairlead_operator.api import ModelDeployment, ModelRef
+from fairlead_operator.desired import naming as naming
 from fairlead_operator.desired.pods import PodDefaults
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)

@@ -1,0 +1,122 @@
+"""When a child is applied, and when it is better left alone."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from fairlead_operator.api import Reason
+from fairlead_operator.apply import Children, essence
+from fairlead_operator.desired import desired
+from fairlead_operator.desired.pods import Template
+from fairlead_operator.kinds import DEPLOYMENT, SERVICE
+from fairlead_operator.kube import KubeError, RefusedError
+from fairlead_operator.store import Store
+from tests.unit.operator.fake import FakeCluster
+from tests.unit.operator.samples import DEFAULTS, md, model
+
+MANIFESTS = desired(md(), Template(model(), "predictor:1", 2), DEFAULTS)
+
+
+class World:
+    def __init__(self) -> None:
+        self.cluster = FakeCluster()
+        self.store = Store()
+        self.children = Children(self.cluster, self.store)
+
+    async def apply(self) -> Any:
+        return await self.children.apply(md(), MANIFESTS)
+
+    async def written(self) -> int:
+        before = self.cluster.writes
+        await self.apply()
+        return self.cluster.writes - before
+
+    def see(self) -> None:
+        self.cluster.deliver(lambda kind, _, obj: self.store.put(kind, obj) and None)
+
+
+async def test_what_did_not_change_is_not_sent_again() -> None:
+    world = World()
+    assert await world.written() == 4
+    assert (await world.written(), world.cluster.reads) == (0, 4)
+
+
+async def test_an_edit_is_answered_and_a_status_is_not() -> None:
+    world = World()
+    await world.apply()
+    live = copy.deepcopy(world.cluster.deployments()[0])
+    world.cluster.put(DEPLOYMENT, live | {"status": {"replicas": 2}})
+    world.see()
+    assert await world.written() == 0
+    live["spec"]["minReadySeconds"] = 17
+    world.cluster.put(DEPLOYMENT, live)
+    world.see()
+    assert await world.written() == 1
+    assert world.cluster.deployments()[0]["spec"]["minReadySeconds"] == 1
+    assert await world.written() == 0
+
+
+async def test_a_new_process_applies_once_and_changes_nothing() -> None:
+    world = World()
+    await world.apply()
+    before = copy.deepcopy(world.cluster.objects)
+    world.children = Children(world.cluster, world.store)
+    assert await world.written() == 4
+    assert world.cluster.objects == before
+    assert await world.written() == 0
+
+
+async def test_somebody_elses_object_is_left_alone_and_named() -> None:
+    world = World()
+    world.cluster.put(SERVICE, {"kind": "Service", "metadata": {"name": "fraud", "namespace": "ml"}, "spec": {}})
+    obstacles = await world.apply()
+    assert [(found.reason, "Service fraud" in found.message) for found in obstacles] == [(Reason.NAME_CONFLICT, True)]
+    assert world.cluster.writes == 3, "the others are applied"
+
+
+@pytest.mark.parametrize(("status", "reason"), [(422, Reason.INVALID_SPEC), (403, Reason.APPLY_REFUSED)])
+async def test_a_refusal_is_an_obstacle_and_an_outage_is_not(status: int, reason: Reason) -> None:
+    world = World()
+
+    async def refuse(kind: Any, manifest: Any) -> Any:
+        raise RefusedError(status, "no")
+
+    world.cluster.apply = refuse  # type: ignore[method-assign]
+    assert {found.reason for found in await world.apply()} == {reason}
+
+    world = World()
+    world.cluster.down_for = 1
+    with pytest.raises(KubeError, match="refused"):
+        await world.apply()
+
+
+async def test_what_apply_cannot_mend_is_overwritten() -> None:
+    world = World()
+    await world.apply()
+    edited = copy.deepcopy(world.cluster.objects[("Service", "ml", "fraud")])
+    edited["spec"]["ports"][0]["port"] = 9999
+    world.cluster.put(SERVICE, edited)
+    world.see()
+    apply, overwritten = world.cluster.apply, []
+
+    async def refuse_first(kind: Any, manifest: Any) -> Any:
+        if not overwritten:
+            raise RefusedError(422, "two ports of one name")
+        return await apply(kind, manifest)
+
+    async def overwrite(kind: Any, manifest: Any) -> None:
+        overwritten.append(manifest["spec"]["ports"][0]["port"])
+
+    world.cluster.apply, world.cluster.overwrite = refuse_first, overwrite  # type: ignore[method-assign]
+    assert await world.apply() == ()
+    assert overwritten == [8000]
+
+
+def test_the_essence_is_what_people_edit() -> None:
+    obj: dict[str, Any] = {"metadata": {"name": "a", "labels": {"x": "1"}, "resourceVersion": "1"}, "spec": {"a": 1}}
+    noise = copy.deepcopy(obj) | {"status": {"replicas": 1}}
+    noise["metadata"] |= {"resourceVersion": "2", "generation": 3, "managedFields": [], "annotations": {}}
+    assert essence(noise) == essence(obj)
+    for change in ({"spec": {"a": 2}}, {"metadata": {"name": "a", "labels": {}}}):
+        assert essence({**obj, **change}) != essence(obj)

@@ -1,0 +1,110 @@
+"""MLflow's answers, good and bad, as it words them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from fairlead_operator.mlflow import MissingError, MLflow, UnavailableError
+from fairlead_operator.reference import AliasReference, RunReference, VersionReference
+from tests.unit.operator.samples import RUNS
+
+RUN = RunReference(RUNS[0], "model")
+NOT_FOUND = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "not found"}
+
+
+def mlflow(answer: Callable[[httpx.Request], httpx.Response], **credentials: Any) -> MLflow:
+    adapter = MLflow("http://mlflow:5000/", **credentials)
+    adapter._client._transport = httpx.MockTransport(answer)
+    return adapter
+
+
+def answers(*bodies: tuple[int, Any]) -> Callable[[httpx.Request], httpx.Response]:
+    left = list(bodies)
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        status, body = left.pop(0)
+        return httpx.Response(status, json=body) if not isinstance(body, str) else httpx.Response(status, text=body)
+
+    return answer
+
+
+def run_with(**run: Any) -> tuple[int, Any]:
+    return 200, {"run": {"info": {"run_id": RUNS[0], "lifecycle_stage": "active"}, **run}}
+
+
+async def test_a_run_of_mlflow_3() -> None:
+    logged = (200, {"model": {"info": {"model_id": "m-1", "name": "model"}}})
+    adapter = mlflow(answers(run_with(outputs={"model_outputs": [{"model_id": "m-1"}]}), logged))
+    assert (await adapter.run(RUN)).model_uri == f"runs:/{RUNS[0]}/model"
+
+
+async def test_a_run_of_mlflow_2() -> None:
+    tag = {"key": "mlflow.log-model.history", "value": '[{"artifact_path": "model"}]'}
+    assert (await mlflow(answers(run_with(data={"tags": [tag]}))).run(RUN)).run_id == RUNS[0]
+
+
+async def test_a_run_without_such_a_model_says_what_it_has() -> None:
+    tag = {"key": "mlflow.log-model.history", "value": '[{"artifact_path": "other"}]'}
+    with pytest.raises(MissingError, match="has no model named 'model': it has other"):
+        await mlflow(answers(run_with(data={"tags": [tag]}))).run(RUN)
+    with pytest.raises(MissingError, match="it has none"):
+        await mlflow(answers(run_with())).run(RUN)
+
+
+async def test_a_deleted_run_is_missing() -> None:
+    deleted = (200, {"run": {"info": {"lifecycle_stage": "deleted"}}})
+    with pytest.raises(MissingError, match="is deleted"):
+        await mlflow(answers(deleted)).run(RUN)
+
+
+async def test_versions_and_aliases() -> None:
+    version = (200, {"model_version": {"name": "fraud", "version": "3", "run_id": RUNS[0], "status": "READY"}})
+    adapter = mlflow(answers(version, version))
+    found = await adapter.alias(AliasReference("fraud", "champion"))
+    assert (found.run_id, found.model_uri, found.alias) == (RUNS[0], "models:/fraud/3", "champion")
+    assert (await adapter.version(VersionReference("fraud", "3"))).alias is None
+
+
+@pytest.mark.parametrize("version", [{"run_id": ""}, {"run_id": RUNS[0], "status": "PENDING_REGISTRATION"}])
+async def test_versions_that_cannot_be_served(version: dict[str, str]) -> None:
+    answer = (200, {"model_version": {"name": "fraud", "version": "3", **version}})
+    with pytest.raises(MissingError, match="fraud version 3"):
+        await mlflow(answers(answer)).version(VersionReference("fraud", "3"))
+
+
+async def test_what_mlflow_does_not_know_is_missing() -> None:
+    for status, code in ((404, "RESOURCE_DOES_NOT_EXIST"), (400, "INVALID_PARAMETER_VALUE")):
+        with pytest.raises(MissingError, match=RUNS[0]):
+            await mlflow(answers((status, NOT_FOUND | {"error_code": code}))).run(RUN)
+
+
+@pytest.mark.parametrize(
+    "answer", [(500, {"error_code": "INTERNAL_ERROR"}), (502, "<html>"), (200, "<html>"), (403, "Invalid Host header")]
+)
+async def test_anything_else_may_pass(answer: tuple[int, Any]) -> None:
+    with pytest.raises(UnavailableError, match="mlflow:5000"):
+        await mlflow(answers(answer)).run(RUN)
+
+
+async def test_no_answer_may_pass() -> None:
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("connection refused")
+
+    with pytest.raises(UnavailableError, match="connection refused"):
+        await mlflow(refuse).run(RUN)
+
+
+async def test_credentials_are_sent() -> None:
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["Authorization"])
+        return httpx.Response(404, json=NOT_FOUND)
+
+    for credentials in ({"auth": ("me", "secret")}, {"token": "t"}):
+        with pytest.raises(MissingError):
+            await mlflow(answer, **credentials).run(RUN)
+    assert seen[0].startswith("Basic ")
+    assert seen[1] == "Bearer t"

@@ -1,0 +1,114 @@
+"""Settings, logs, metrics and errors: what the operator shows to those who run it."""
+
+import json
+import logging
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+from pydantic import ValidationError
+
+from fairlead_operator import __main__ as program
+from fairlead_operator.handlers import kopf_settings
+from fairlead_operator.kube import KubeError, NotFoundError, RefusedError, _error
+from fairlead_operator.logs import JsonFormatter
+from fairlead_operator.metrics import MetricsServer
+from fairlead_operator.settings import Settings
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setenv("FAIRLEAD_OPERATOR_PREDICTOR_IMAGE", "predictor:1")
+    monkeypatch.setenv("FAIRLEAD_OPERATOR_MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    return monkeypatch
+
+
+def test_settings_come_from_the_environment(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("FAIRLEAD_OPERATOR_WATCH_NAMESPACES", "ml, data")
+    environment.setenv("FAIRLEAD_OPERATOR_EGRESS_PORTS", "443,9000")
+    environment.setenv("FAIRLEAD_OPERATOR_OTLP_ENDPOINT", "")
+    settings = Settings()  # type: ignore[call-arg]
+    assert settings.watch_namespaces == ("ml", "data")
+    assert settings.pods.egress_ports == (443, 9000)
+    assert settings.pods.image == "predictor:1"
+    assert settings.pods.otlp_endpoint is None
+
+
+def test_no_namespaces_are_all(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("FAIRLEAD_OPERATOR_WATCH_NAMESPACES", "")
+    assert Settings().watch_namespaces == ()  # type: ignore[call-arg]
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("FAIRLEAD_OPERATOR_PREDICTOR_IMAGE", raising=False)
+    monkeypatch.setenv("FAIRLEAD_OPERATOR_WORKERS", "0")
+    assert program.main() == 2
+    said = capsys.readouterr().err
+    assert "FAIRLEAD_OPERATOR_PREDICTOR_IMAGE: Field required" in said
+    assert "FAIRLEAD_OPERATOR_WORKERS" in said
+
+
+def test_kopf_has_nowhere_to_write() -> None:
+    settings = kopf_settings()
+    assert not settings.posting.enabled
+    assert settings.scanning.disabled
+    assert len(settings.watching.label_selectors) == 5, "all but ModelDeployments are filtered by the server"
+
+
+def test_every_log_line_is_one_json_object() -> None:
+    try:
+        raise ValueError("a\nb")
+    except ValueError:
+        record = logging.makeLogRecord(
+            {
+                "name": "kopf.objects",
+                "levelname": "INFO",
+                "msg": "line\n%s",
+                "args": ("two",),
+                "exc_info": sys.exc_info(),
+            }
+        )
+    record.k8s_ref = {"name": "fraud"}
+    record.event = "RolloutStarted"
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    found = json.loads(line)
+    assert (found["message"], found["event"], found["object"]) == ("line\ntwo", "RolloutStarted", {"name": "fraud"})
+    assert "ValueError" in found["exception"]
+
+
+def test_metrics_and_health_are_on_one_port() -> None:
+    problem: list[str] = []
+    server = MetricsServer(0, lambda: problem[0] if problem else None, host="127.0.0.1")
+    url = f"http://127.0.0.1:{server.port}"
+    try:
+        with urllib.request.urlopen(f"{url}/metrics") as answer:
+            text = answer.read().decode()
+        assert "fairlead_reconciles_total" in text
+        assert "process_resident_memory_bytes" in text
+        with urllib.request.urlopen(f"{url}/healthz") as answer:
+            assert answer.status == 200
+        problem.append("the event loop has been stuck for 31 s")
+        with pytest.raises(urllib.error.HTTPError) as failure:
+            urllib.request.urlopen(f"{url}/healthz")
+        assert failure.value.code == 503
+        assert b"stuck" in failure.value.read()
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(404, NotFoundError), (403, RefusedError), (422, RefusedError), (409, KubeError), (500, KubeError)],
+)
+def test_answers_become_errors(status: int, kind: type[KubeError]) -> None:
+    error = _error(status, b'{"message": "no"}')
+    assert type(error) is kind
+    assert str(error) == f"{status}: no"
+    assert "<html>" in str(_error(status, b"<html>"))
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValidationError):
+        Settings(predictor_image="i", mlflow_tracking_uri="u", alias_poll_seconds=0)
