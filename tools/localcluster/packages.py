@@ -41,6 +41,7 @@ CLUSTER = (
 IMAGES = (
     Package("buildah", "buildah"),
     Package("debootstrap", "debootstrap"),
+    Package("runc", "runc"),
 )
 
 
