@@ -24,6 +24,10 @@ from tools.localcluster.progress import Say
 
 KUBERNETES_VERSIONS = ("1.37.2", "1.34.4")
 DEFAULT_KUBERNETES = KUBERNETES_VERSIONS[0]
+HELM = (
+    "helm.sh/helm/v4/internal/version.version=v4.2.4",
+    "helm.sh/helm/v3/internal/version.version=v3.21.4",
+)
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 NODE = ("kubelet", "kube-proxy", "kubectl", "coredns", "pause", "open-volumes")
 
@@ -55,7 +59,15 @@ class Module:
         return paths.cache() / "binaries" / f"{self.name}-{self.key}"
 
 
-BUILD_FLAGS = ("-trimpath", "-buildvcs=false", "-mod=readonly")
+BUILD_FLAGS = (
+    "-trimpath",
+    "-buildvcs=false",
+    "-mod=readonly",
+    # A cold build takes a quarter less processor time without debugger's data, which the linker drops anyway, and
+    # without inlining but in the standard library, where it matters. Stack traces keep their lines.
+    "-gcflags=all=-dwarf=false -l",
+    "-gcflags=std=-dwarf=false",
+)
 
 
 def _kubernetes(version: str) -> Module:
@@ -84,8 +96,9 @@ def modules(kubernetes: str = DEFAULT_KUBERNETES) -> tuple[Module, ...]:
         Module("coredns", (("coredns", "."),)),
         Module("pause", (("pause", "."),)),
         Module("volumes", (("open-volumes", "."),)),
-        Module("helm", (("helm", "helm.sh/helm/v4/cmd/helm"),)),
-        Module("helm3", (("helm3", "helm.sh/helm/v3/cmd/helm"),)),
+        # Their Kubernetes libraries are those of kubernetes-1.37, so that the build cache has most of them already.
+        Module("helm", (("helm", "helm.sh/helm/v4/cmd/helm"),), f"-s -w -X {HELM[0]}"),
+        Module("helm3", (("helm3", "helm.sh/helm/v3/cmd/helm"),), f"-s -w -X {HELM[1]}"),
     )
 
 

@@ -272,7 +272,7 @@ class LocalCluster:
             everything: list[Daemon] = [*plane.daemons, *machine.daemons]
             wait_for("the node", machine.is_ready, everything)
         with progress.stage("cluster DNS", self.say):
-            wait_for("CoreDNS", lambda: _dns_available(plane), everything)
+            wait_for("CoreDNS", node.dns_answers, everything)
         write_private(self.checkout.kubeconfig, plane.kubeconfig.read_text())
         owner.ready = True
         owner.write()
@@ -287,9 +287,3 @@ class LocalCluster:
 
     def _say_how(self) -> None:
         self.say(f"  export KUBECONFIG={self.checkout.kubeconfig} PATH={self.checkout.bin}:$PATH")
-
-
-def _dns_available(plane: ControlPlane) -> bool:
-    path = "{.status.availableReplicas}"
-    arguments = ("get", "deployment", "coredns", "--namespace=kube-system", f"--output=jsonpath={path}")
-    return plane.kubectl(*arguments, check=False) == "1"

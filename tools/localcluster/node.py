@@ -6,6 +6,8 @@ Nothing is shared with another containerd or kubelet: own socket, state, content
 import json
 import os
 import re
+import socket
+import struct
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -262,6 +264,21 @@ class Node:
         """Whether the API server has the node as Ready."""
         path = "{.status.conditions[?(@.type=='Ready')].status}"
         return self.plane.kubectl("get", "node", NAME, f"--output=jsonpath={path}", check=False) == "True"
+
+
+def dns_answers() -> bool:
+    """Whether the cluster's DNS knows the API server's name, asked at its Service's address: so CoreDNS runs and
+    kube-proxy's rules are in place, which is a second or so after a pod is Ready."""
+    name = b"".join(bytes([len(part)]) + part for part in b"kubernetes.default.svc.cluster.local".split(b"."))
+    question = struct.pack(">6H", 1, 0x100, 1, 0, 0, 0) + name + struct.pack(">B2H", 0, 1, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(0.5)
+        try:
+            asker.sendto(question, (DNS_ADDRESS, 53))
+            answer = asker.recv(512)
+        except OSError:
+            return False
+    return len(answer) > 8 and answer[3] & 0x0F == 0 and answer[7] > 0
 
 
 def _program(name: str) -> str:
