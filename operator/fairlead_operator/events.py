@@ -55,6 +55,8 @@ def _registry(old: Status, new: Status) -> list[Transition]:
     before, after = old.condition("ModelResolved"), new.condition("ModelResolved")
     if after is None or (before and (before.status, before.message) == (after.status, after.message)):
         return []
+    if before and before.status == after.status == "Unknown":
+        return []  # an outage words itself differently from time to time
     if after.status == "True":
         recovered = before is not None and before.status != "True"
         return [Transition("Normal", "ModelResolved", after.message)] if recovered else []

@@ -68,6 +68,10 @@ class Api:
         found: list[Object] = self.request("GET", path(kind, namespace), params={"labelSelector": selector})["items"]
         return found
 
+    def list_all(self, kind: str, namespace: str | None) -> Object:
+        """The list itself, whose version a watch can go on from."""
+        return self.request("GET", path(kind, namespace))
+
     def create(self, kind: str, manifest: Object) -> Object:
         return self.request("POST", path(kind, manifest["metadata"]["namespace"]), json=manifest)
 
@@ -322,69 +326,49 @@ def settled(deployment: Object | None) -> bool:
     return counts == {deployment["spec"]["replicas"]}
 
 
-def rights(plane: ControlPlane, rules: Path, api: Api) -> Path:
-    """The operator's ServiceAccount with exactly the rules that are shipped; returns its kubeconfig. Its requests have
-    a flow of their own, so that the API server counts them."""
-    subject = {"kind": "ServiceAccount", "name": "operator", "namespace": "fairlead"}
-    manifests = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fairlead"}},
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator", "namespace": "fairlead"}},
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRole",
-            "metadata": {"name": "operator"},
-            **yaml.safe_load(rules.read_text()),
-        },
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": "operator"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "operator"},
-            "subjects": [subject],
-        },
-        {
-            "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
-            "kind": "FlowSchema",
-            "metadata": {"name": "operator"},
-            "spec": {
-                "matchingPrecedence": 100,
-                "priorityLevelConfiguration": {"name": "workload-high"},
-                "rules": [
-                    {
-                        "subjects": [
-                            {"kind": "ServiceAccount", "serviceAccount": {"name": "operator", "namespace": "fairlead"}}
-                        ],
-                        "resourceRules": [
-                            {
-                                "verbs": ["*"],
-                                "apiGroups": ["*"],
-                                "resources": ["*"],
-                                "clusterScope": True,
-                                "namespaces": ["*"],
-                            }
-                        ],
-                    }
-                ],
-            },
-        },
-    ]
-    for manifest in manifests:
+def rights(plane: ControlPlane, rules: Path, namespace: str | None = None) -> Path:
+    """A ServiceAccount with exactly the rules that are shipped, in all namespaces or in one; returns its kubeconfig.
+    Its requests have a flow of their own, so that the API server counts them."""
+    name = f"operator-{namespace}" if namespace else "operator"
+    scope, where = ("Role", {"namespace": namespace}) if namespace else ("ClusterRole", {})
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": "kube-system"}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "kube-system"}}
+    group = "rbac.authorization.k8s.io"
+    shipped = yaml.safe_load(rules.read_text())
+    role = {"apiVersion": f"{group}/v1", "kind": scope, "metadata": {"name": name, **where}, **shipped}
+    binding = {
+        "apiVersion": f"{group}/v1",
+        "kind": f"{scope}Binding",
+        "metadata": {"name": name, **where},
+        "roleRef": {"apiGroup": group, "kind": scope, "name": name},
+        "subjects": [subject],
+    }
+    for manifest in (account, role, binding, _flow(name)):
         plane.kubectl("create", "-f", "-", stdin=json.dumps(manifest))
-    token = plane.kubectl("create", "token", "operator", "--namespace=fairlead", "--duration=1h").strip()
+    token = plane.kubectl("create", "token", name, "--namespace=kube-system", "--duration=1h").strip()
+    cluster = {"server": plane.url, "certificate-authority": str(plane.authority.certificate)}
     kubeconfig = {
         "apiVersion": "v1",
         "kind": "Config",
-        "current-context": "operator",
-        "contexts": [{"name": "operator", "context": {"cluster": "local", "user": "operator"}}],
-        "clusters": [
-            {
-                "name": "local",
-                "cluster": {"server": plane.url, "certificate-authority": str(plane.authority.certificate)},
-            }
-        ],
-        "users": [{"name": "operator", "user": {"token": token}}],
+        "current-context": name,
+        "contexts": [{"name": name, "context": {"cluster": "local", "user": name}}],
+        "clusters": [{"name": "local", "cluster": cluster}],
+        "users": [{"name": name, "user": {"token": token}}],
     }
-    file = plane.directory / "operator.kubeconfig"
+    file = plane.directory / f"{name}.kubeconfig"
+    file.touch(mode=0o600)
     file.write_text(yaml.safe_dump(kubeconfig))
-    file.chmod(0o600)
     return file
+
+
+def _flow(name: str) -> Object:
+    account = {"name": name, "namespace": "kube-system"}
+    everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "clusterScope": True, "namespaces": ["*"]}
+    rule = {"subjects": [{"kind": "ServiceAccount", "serviceAccount": account}], "resourceRules": [everything]}
+    level = {"name": "workload-high"}
+    return {
+        "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
+        "kind": "FlowSchema",
+        "metadata": {"name": name},
+        "spec": {"matchingPrecedence": 100, "priorityLevelConfiguration": level, "rules": [rule]},
+    }

@@ -11,6 +11,7 @@ from tests.integration.conftest import mlflow_server as mlflow_server  # the tie
 from tools.localcluster.controlplane import ControlPlane
 
 ROOT = Path(__file__).parents[2]
+RULES = ROOT / "manifests/operator-rules.yaml"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,9 +46,9 @@ def kubelet(plane: ControlPlane) -> Iterator[Kubelet]:
 
 
 @pytest.fixture(scope="session")
-def operator(plane: ControlPlane, api: Api, registry: Registry, kubelet: Kubelet) -> Iterator[Operator]:
+def operator(plane: ControlPlane, registry: Registry, kubelet: Kubelet) -> Iterator[Operator]:
     log = plane.directory / "operator.log"
-    operator = Operator(rights(plane, ROOT / "manifests/operator-rules.yaml", api), registry.url, log)
+    operator = Operator(rights(plane, RULES), registry.url, log)
     operator.start()
     yield operator
     assert operator.stop() == 0

@@ -14,9 +14,11 @@ from tests.controlplane.cluster import (
     condition,
     md,
     path,
+    rights,
     settled,
     up_to_date,
 )
+from tests.controlplane.conftest import RULES
 from tools.localcluster.controlplane import ControlPlane
 
 
@@ -241,7 +243,7 @@ def test_a_restart_and_another_default_image_touch_no_pod(
 
 def test_it_may_do_only_what_it_does(plane: ControlPlane, operator: Operator) -> None:
     def may(verb: str, what: str, *more: str) -> bool:
-        subject = "--as=system:serviceaccount:fairlead:operator"
+        subject = "--as=system:serviceaccount:kube-system:operator"
         return plane.kubectl("auth", "can-i", verb, what, subject, *more, check=False).strip() == "yes"
 
     assert may("patch", "modeldeployments.fairlead.dev", "--subresource=status")
@@ -250,6 +252,44 @@ def test_it_may_do_only_what_it_does(plane: ControlPlane, operator: Operator) ->
     assert not may("create", "pods")
     assert not may("delete", "deployments.apps")
     assert '"Forbidden"' not in operator.log.read_text()
+
+
+def test_a_role_in_one_namespace_is_enough(
+    api: Api, operator: Operator, registry: Registry, namespace: str, plane: ControlPlane
+) -> None:
+    log = plane.directory / "namespaced.log"
+    narrow = Operator(rights(plane, RULES, namespace), registry.url, log)
+    operator.stop()
+    try:
+        narrow.start(WATCH_NAMESPACES=namespace)
+        api.create("md", md("default", "elsewhere", registry.run()))
+        deploy(api, namespace, "fraud", registry.run())
+        elsewhere = api.get("md", "default", "elsewhere")
+        assert elsewhere is not None
+        assert "status" not in elsewhere
+        assert narrow.stop() == 0
+    finally:
+        api.delete("md", "default", "elsewhere")
+        operator.start()
+
+
+def test_suspended_changes_no_pod(api: Api, operator: Operator, registry: Registry, namespace: str) -> None:
+    first, second = registry.run(), registry.run()
+    deploy(api, namespace, "fraud", first)
+    before = api.wait("deployment", namespace, "fraud", settled)
+
+    api.patch("md", namespace, "fraud", {"spec": {"suspend": True, "model": {"runID": second}}})
+    resource = api.wait(
+        "md", namespace, "fraud", lambda found: condition(found, "UpToDate").get("reason") == "Suspended"
+    )
+
+    assert condition(resource, "UpToDate")["status"] == "False"
+    assert condition(resource, "Ready")["status"] == "True"
+    live = api.get("deployment", namespace, "fraud")
+    assert live is not None
+    assert live["spec"] == before["spec"]
+    api.patch("md", namespace, "fraud", {"spec": {"suspend": False}})
+    assert api.wait("md", namespace, "fraud", up_to_date)["status"]["serving"]["runID"] == second
 
 
 def test_it_survives_a_restart_of_the_api_server(

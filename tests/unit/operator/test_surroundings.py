@@ -60,15 +60,8 @@ def test_every_log_line_is_one_json_object() -> None:
     try:
         raise ValueError("a\nb")
     except ValueError:
-        record = logging.makeLogRecord(
-            {
-                "name": "kopf.objects",
-                "levelname": "INFO",
-                "msg": "line\n%s",
-                "args": ("two",),
-                "exc_info": sys.exc_info(),
-            }
-        )
+        fields = {"name": "kopf.objects", "levelname": "INFO", "msg": "line\n%s", "args": ("two",)}
+        record = logging.makeLogRecord(fields | {"exc_info": sys.exc_info()})
     record.k8s_ref = {"name": "fraud"}
     record.event = "RolloutStarted"
     line = JsonFormatter().format(record)
