@@ -42,6 +42,8 @@ def split(y: "Array", task: Literal["classification", "regression"], test_size: 
         return Split("training_data", rows, rows, reason)
     strata = y if task == "classification" else None
     train, test = train_test_split(rows, test_size=test_size, random_state=random_state, stratify=strata)
+    if strata is not None and len(np.unique(y[train])) < len(np.unique(y)):
+        return Split("training_data", rows, rows, "the training part would have no row of some class")
     return Split("holdout", np.sort(train), np.sort(test))
 
 

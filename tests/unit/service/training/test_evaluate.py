@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.svm import LinearSVC
@@ -16,6 +16,7 @@ THREE = np.digitize(X[:, 0], [0.3, 0.6])
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=40), st.floats(0.01, 0.99), st.integers(0, 2**32 - 1))
+@example([0] * 7 + [1] * 2, 0.75, 0)  # stratified, and yet no row of class 1 is left to learn from
 def test_splits(labels: list[int], test_size: float, seed: int) -> None:
     y = np.array(labels)
     split = evaluate.split(y, "classification", test_size, seed)
