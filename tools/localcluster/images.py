@@ -39,3 +39,4 @@ def load(images: Iterable[str], say: Say, *, docker: bool = False) -> None:
             else:
                 run(["buildah", "push", "--quiet", image, f"docker-archive:{archive}:{name}"])
             node.import_archive(archive)
+            node.ctr("images", "rm", f"localhost/{image}")  # buildah's own name comes along; no pod uses it

@@ -26,6 +26,8 @@ PROGRAMS = (
     "containerd",
 )
 SHIM = "containerd-shim-runc-v2"
+DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins/kubelet.sock")
+"""Made by kubelet here, whatever its root directory (two kubelets can't be on one machine anyway)."""
 VOLUMES = Path("/tmp/hostpath_pv")
 """Where the controller manager makes volumes; no flag changes it. A link into the state directory while we run."""
 
@@ -53,9 +55,9 @@ def clean(checkout: Checkout, say: Say) -> None:
     _forget_containers(checkout, say)
     for path in shim_sockets:
         path.unlink(missing_ok=True)
-    for path in (Path("/run/containerd/s"), Path("/run/containerd")):
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+    network.remove_empty(Path("/run/containerd/s"), Path("/run/containerd"))
+    DEVICE_PLUGINS.unlink(missing_ok=True)
+    network.remove_empty(DEVICE_PLUGINS.parent, DEVICE_PLUGINS.parents[1])
     if VOLUMES.is_symlink():
         VOLUMES.unlink()
     _remove_log_links(checkout)
@@ -161,5 +163,4 @@ def _remove_log_links(checkout: Checkout) -> None:
     for path in directory.iterdir():
         if path.is_symlink() and str(path.readlink()).startswith(f"{checkout.state}/"):
             path.unlink()
-    if not any(directory.iterdir()):
-        directory.rmdir()
+    network.remove_empty(directory)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.localcluster.controlplane import SERVICE_CIDR
-from tools.localcluster.paths import LocalClusterError
+from tools.localcluster.paths import MACHINE, LocalClusterError
 from tools.localcluster.progress import run
 
 INTERFACE = "fairlead0"
@@ -121,10 +121,16 @@ def down() -> None:
         undo = undo_rules(run([f"{family}-save"], check=False).stdout)
         if undo:
             run([f"{family}-restore", "--noflush"], stdin=undo)
-    results = Path("/var/lib/cni/results")
-    for path in results.glob(f"{CNI_NETWORK}-*"):
-        path.unlink()
-    for directory in (results, results.parent):
+    results = Path("/var/lib/cni/results")  # containerd keeps them here, whatever its state directory
+    for path in results.glob("*-*"):
+        if path.name.startswith(f"{CNI_NETWORK}-") or f'"{MACHINE}/' in path.read_text():
+            path.unlink()
+    remove_empty(results, results.parent)
+
+
+def remove_empty(*directories: Path) -> None:
+    """Remove those that are there and empty."""
+    for directory in directories:
         if directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()
 
