@@ -1,5 +1,6 @@
 """Applies children, but only those that need it, and never takes over what belongs to somebody else."""
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -36,14 +37,15 @@ class Children:
 
     async def apply(self, md: ModelDeployment, manifests: list[Manifest]) -> tuple[Obstacle, ...]:
         """Makes the children so; returns what stood in the way. Raises KubeError for what may pass."""
+        results = await asyncio.gather(*(self._one(md, manifest) for manifest in manifests), return_exceptions=True)
         obstacles = []
-        for manifest in manifests:
-            try:
-                obstacle = await self._one(md, manifest)
-            except RefusedError as error:
-                obstacle = _refused(manifest, error)
-            if obstacle:
-                obstacles.append(obstacle)
+        for manifest, result in zip(manifests, results, strict=True):
+            if isinstance(result, RefusedError):
+                obstacles.append(_refused(manifest, result))
+            elif isinstance(result, BaseException):
+                raise result  # only now: none of the others is under way any more
+            elif result is not None:
+                obstacles.append(result)
         return tuple(obstacles)
 
     def forget(self, namespace: str, name: str) -> None:

@@ -151,7 +151,7 @@ class Kubelet:
         thread.start()
         yield
         self.stopped.set()
-        thread.join(10)
+        thread.join(1)
 
     def _run(self) -> None:
         while not self.stopped.is_set():
@@ -159,7 +159,7 @@ class Kubelet:
                 found = self.api.request("GET", path("pod", None), params={"labelSelector": OWNER_LABEL})
                 for pod in found["items"]:
                     self._settle(pod)
-                for event in self.api.watch("pod", None, "", found["metadata"]["resourceVersion"], 2):
+                for event in self.api.watch("pod", None, "", found["metadata"]["resourceVersion"], 10):
                     if event["type"] == "ADDED":
                         self._settle(event["object"])
                     if self.stopped.is_set():
