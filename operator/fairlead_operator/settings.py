@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = None
     """Where the serving pods send traces (OTLP over HTTP); unset sends none."""
 
+    trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of requests that the serving pods trace when the caller has not decided; only with an OTLP endpoint."""
+
     egress_ports: Annotated[tuple[int, ...], NoDecode] = ()
     """Comma-separated: more ports the serving pods may connect to. 443 for artifacts in an object store. DNS, MLflow's
     port and the OTLP endpoint's are always open. Policies see the pod's port, which may differ from a Service's."""
@@ -69,6 +72,7 @@ class Settings(BaseSettings):
             tracking_uri=self.mlflow_tracking_uri,
             image_pull_policy=self.image_pull_policy,
             otlp_endpoint=self.otlp_endpoint,
+            trace_sample_ratio=self.trace_sample_ratio,
             mlflow_credentials_secret=self.mlflow_credentials_secret,
             egress_ports=self.egress_ports,
         )

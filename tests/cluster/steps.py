@@ -37,8 +37,9 @@ class Namespace:
         self.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(manifest))
 
     def deploy(self, name: str, run_id: str, **spec: Any) -> None:
-        """Applies a ModelDeployment that names a run."""
+        """Applies a ModelDeployment that names a run; a field that is None is left out."""
         spec = {"model": {"runID": run_id}, "replicas": 2, "rollout": {"progressDeadlineSeconds": 120}} | spec
+        spec = {key: value for key, value in spec.items() if value is not None}
         metadata = {"name": name, "namespace": self.name}
         self.apply(
             {"apiVersion": "fairlead.dev/v1alpha1", "kind": "ModelDeployment", "metadata": metadata, "spec": spec}

@@ -143,12 +143,20 @@ def _environment(md: ModelDeployment, model: ModelRef, defaults: PodDefaults) ->
         contract.ENV_DRAIN_SECONDS: str(DRAIN_SECONDS),
         contract.ENV_TRACKING_URI: defaults.tracking_uri,
     }
-    replaceable = {"OTEL_EXPORTER_OTLP_ENDPOINT": defaults.otlp_endpoint} if defaults.otlp_endpoint else {}
+    replaceable = _tracing(defaults.otlp_endpoint, defaults.trace_sample_ratio) if defaults.otlp_endpoint else {}
     theirs = [variable.model_dump(by_alias=True, exclude_none=True) for variable in md.spec.env]
     taken = {variable["name"] for variable in theirs}
     environment = [{"name": name, "value": value} for name, value in ours.items()]
     environment += [{"name": name, "value": value} for name, value in replaceable.items() if name not in taken]
     return environment + copy.deepcopy(theirs)
+
+
+def _tracing(endpoint: str, ratio: float) -> dict[str, str]:
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": str(ratio),
+    }
 
 
 def _probe(path: str, period: int, failures: int) -> Manifest:

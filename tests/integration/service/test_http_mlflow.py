@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import mlflow
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 
-import mlflow
 from tests.integration.service.conftest import ServerProcess, StartServer
 
 ISSUE_TRAIN = {

@@ -98,7 +98,13 @@ def test_a_user_may_send_traces_elsewhere() -> None:
     defaults = PodDefaults(image="i", tracking_uri="http://m", otlp_endpoint="http://jaeger:4318")
     env = [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://mine:4318"}]
     variables = pod(build(samples.md(env=env), defaults=defaults))["containers"][0]["env"]
-    assert [v["value"] for v in variables if v["name"].startswith("OTEL")] == ["http://mine:4318"]
+    sent = {v["name"]: v["value"] for v in variables if v["name"].startswith("OTEL")}
+    assert len(sent) == len([v for v in variables if v["name"].startswith("OTEL")])
+    assert sent == {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://mine:4318",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.1",
+    }
 
 
 @pytest.mark.parametrize("version", ["1.32", "1.37"])
