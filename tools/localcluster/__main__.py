@@ -14,9 +14,9 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
         prog="python3 -m tools.localcluster", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    version = {"choices": binaries.KUBERNETES_VERSIONS, "default": binaries.DEFAULT_KUBERNETES}
     up = commands.add_parser("up", help="start the cluster, or say that it is up")
-    up.add_argument("--kubernetes", **version)  # type: ignore[arg-type]
+    default = binaries.DEFAULT_KUBERNETES
+    up.add_argument("--kubernetes", choices=binaries.KUBERNETES_VERSIONS, default="", help=f"version, else {default}")
     down = commands.add_parser("down", help="stop the cluster and leave nothing of it; images and programs are kept")
     down.add_argument("--purge", action="store_true", help="remove images and built programs, too")
     commands.add_parser("status", help="what runs; code 1 if the cluster is not up")
@@ -24,7 +24,7 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     load.add_argument("image", nargs="+", help="for example fairlead-service:0123456789ab")
     build = commands.add_parser("binaries", help="build programs; print the directory that they can be called from")
     build.add_argument("name", nargs="*", help=f"all of them, or some of: {', '.join(binaries.names())}")
-    build.add_argument("--kubernetes", **version)  # type: ignore[arg-type]
+    build.add_argument("--kubernetes", choices=binaries.KUBERNETES_VERSIONS, default=default)
     return parser.parse_args(words)
 
 

@@ -115,17 +115,24 @@ class LocalCluster:
         self.checkout = checkout or Checkout()
         self.say = say
 
-    def up(self, kubernetes: str = binaries.DEFAULT_KUBERNETES) -> None:
-        """Return when the node is Ready and DNS works; at once if they are."""
-        binaries.modules(kubernetes)  # an unknown version is said before anything else
+    def up(self, kubernetes: str = "") -> None:
+        """Return when the node is Ready and DNS works; at once if they are. No version is that of the cluster that
+        runs, else the default."""
         with _machine_lock(self.say):
             _refuse_strangers(self.checkout)
             owner = self._own()
-            if owner and owner.kubernetes == kubernetes and self._whole(owner):
+            if owner and self._whole(owner):
+                if kubernetes not in {"", owner.kubernetes}:
+                    raise LocalClusterError(
+                        f"a cluster of Kubernetes {owner.kubernetes} is up, with whatever was put into it. "
+                        "To make another one: python3 -m tools.localcluster down"
+                    )
+                kubernetes = owner.kubernetes
                 self.say(f"the cluster is up (Kubernetes {kubernetes})")
                 self._say_how()
                 return
             began = time.monotonic()
+            kubernetes = kubernetes or (owner.kubernetes if owner else binaries.DEFAULT_KUBERNETES)
             programs = self._prepare(kubernetes)
             if owner and owner.ready and owner.kubernetes == kubernetes and leftovers.running(self.checkout):
                 self.say("some of the cluster's programs have ended; starting them again")
