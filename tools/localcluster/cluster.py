@@ -182,6 +182,14 @@ class LocalCluster:
             print(f"{path.stem:<24} {state}; log {self.checkout.state}/logs/{path.stem}.log")
         return whole
 
+    def restart_apiserver(self) -> None:
+        """Break every watch and refuse requests for a moment, as an upgrade of the control plane does."""
+        self.require()
+        owner = self._own()
+        assert owner is not None
+        with progress.stage("restarting the API server", self.say):
+            self._plane(owner).restart_apiserver()
+
     def is_up(self) -> bool:
         """Whether this checkout's cluster is whole."""
         owner = self._own()
