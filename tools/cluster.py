@@ -19,6 +19,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".fairlead"
 KUBECONFIG = STATE / "kubeconfig"
+LOCAL_CONTEXT = "fairlead"
+"""Context of the kubeconfig that `tools.localcluster` writes; kind's has a prefix."""
 FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ from mlflow.models import infer_signature
 from sklearn.linear_model import LogisticRegression
 
 from examples import train_example
-from tools.cluster import Cluster
-from tools.up import NAMESPACE, RELEASE
+from tools.cluster import LOCAL_CONTEXT, Cluster, run
+from tools.up import KIND_CLUSTER, NAMESPACE, RELEASE
 
 Data = tuple[list[list[float]], list[str], list[str]]
 LOAD_SCRIPT = Path(__file__).with_name("load.py")
@@ -111,6 +112,15 @@ class Namespace:
         self.kubectl("wait", "--for=condition=Ready", "pod/load", "--timeout=60s")
         yield Load(self)
         self.kubectl("delete", "pod", "load", "--wait=false")
+
+
+def restart_apiserver(cluster: Cluster) -> None:
+    """Ends the API server and returns when it answers again."""
+    if cluster.kubectl("config", "current-context").strip() == LOCAL_CONTEXT:
+        run([sys.executable, "-m", "tools.localcluster", "restart-apiserver"])
+    else:
+        run(["docker", "exec", f"{KIND_CLUSTER}-control-plane", "pkill", "kube-apiserver"])
+        cluster.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=120s")
 
 
 @dataclass

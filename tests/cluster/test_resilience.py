@@ -3,8 +3,7 @@
 import json
 import random
 
-from tests.cluster.steps import OWNED_KINDS, OWNER_LABEL, Models, Namespace, Release
-from tools import localcluster
+from tests.cluster.steps import OWNED_KINDS, OWNER_LABEL, Models, Namespace, Release, restart_apiserver
 from tools.cluster import Cluster
 from tools.up import NAMESPACE
 
@@ -36,7 +35,7 @@ def test_a_roll_out_survives_the_death_of_the_operator(cluster: Cluster, namespa
 
 
 def test_mlflow_down_touches_nothing_that_serves(cluster: Cluster, namespace: Namespace, models: Models) -> None:
-    first, second = models.good, models.better
+    first, second = models.good, str(models.train("logistic_regression")["run_id"])  # one the operator never met
     namespace.deploy("alone", first)
     namespace.await_("alone", "UpToDate")
     before = namespace.serving_uids("alone", first)
@@ -121,12 +120,12 @@ def test_upgrading_the_operator_touches_no_pod(release: Release, namespace: Name
     assert namespace.serving_uids("kept", models.good) == before
 
 
-def test_an_apiserver_restart_is_only_a_pause(namespace: Namespace, models: Models) -> None:
+def test_an_apiserver_restart_is_only_a_pause(cluster: Cluster, namespace: Namespace, models: Models) -> None:
     namespace.deploy("paused", models.good)
     namespace.await_("paused", "UpToDate")
     before = namespace.serving_uids("paused", models.good)
 
-    localcluster.restart_apiserver()
+    restart_apiserver(cluster)
 
     assert namespace.serving_uids("paused", models.good) == before
     namespace.deploy("paused", models.better)
