@@ -1,4 +1,4 @@
-"""`make test` and `make test-cluster`: runs test tiers one after the other and says of each what became of it.
+"""`make test` and `make test-cluster`: runs test tiers and says of each what became of it.
 
 A tier whose needs the machine cannot meet is reported as not run, with the reason, never left out in silence; where
 `CI` is set that is a failure.
@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ RESULT = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+)(?: in [\d.]+s)?", re.MULTILINE
 class Tier:
     name: str
     proves: str
+    seconds: int
+    """About how long it takes; the long ones start first."""
     binaries: tuple[str, ...] = ()
     """Programs built from pinned Go modules that the tier starts."""
     needs_cluster: bool = False
@@ -30,15 +32,16 @@ class Tier:
 TIERS = {
     tier.name: tier
     for tier in (
-        Tier("unit", "pure functions, codecs, the plan of a roll-out"),
-        Tier("integration", "the HTTP API and the children against a real MLflow"),
-        Tier("chart", "what the charts render, with Helm 4 and 3", ("helm", "helm3")),
+        Tier("unit", "pure functions, codecs, the plan of a roll-out", 60),
+        Tier("integration", "the HTTP API and the children against a real MLflow", 180),
+        Tier("chart", "what the charts render, with Helm 4 and 3", 30, ("helm", "helm3")),
         Tier(
             "controlplane",
             "CRD, apply, garbage collection, RBAC on a real API server",
+            100,
             ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"),
         ),
-        Tier("cluster", "roll-outs under load on real pods", needs_cluster=True),
+        Tier("cluster", "roll-outs under load on real pods", 400, needs_cluster=True),
     )
 }
 
@@ -55,7 +58,7 @@ class Outcome:
 def prepare(tier: Tier) -> str | None:
     """Meets the tier's needs; returns the reason if that is not possible."""
     if tier.needs_cluster:
-        return _attempt([sys.executable, "-m", "tools.up", "--quick"])
+        return _attempt([sys.executable, "-m", "tools.up"])
     if tier.binaries:
         return _attempt([sys.executable, "-m", "tools.localcluster", "binaries", *tier.binaries])
     return None
@@ -70,27 +73,42 @@ def _attempt(command: list[str]) -> str | None:
     return (done.stderr.strip().splitlines() or [f"{' '.join(command[1:])} ended with {done.returncode}"])[-1]
 
 
-def run(tier: Tier, arguments: list[str], environment: Mapping[str, str]) -> Outcome:
-    """Runs one tier's tests under coverage."""
-    print(f"\n── {tier.name}: {tier.proves}", flush=True)
+def run(tier: Tier, arguments: list[str]) -> Outcome:
+    """Runs one tier's tests under coverage; every line they print is shown behind the tier's name."""
+    say(tier, tier.proves)
     began = time.monotonic()
     reason = prepare(tier)
     if reason is not None:
         return Outcome(tier, "not run", reason, time.monotonic() - began)
     log = STATE / f"test-{tier.name}.log"
-    command = [sys.executable, "-m", "coverage", "run", "-m", "pytest", f"tests/{tier.name}", *arguments]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    ) as tests:
+    covered = [] if tier.needs_cluster else ["coverage", "run", "-m"]  # in a cluster the code runs elsewhere
+    command = [sys.executable, "-m", *covered, "pytest", f"tests/{tier.name}", *arguments]
+    environment = {**os.environ, "COVERAGE_FILE": str((STATE / f"coverage-{tier.name}").absolute())}
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+        ) as tests,
+        log.open("w") as copy,
+    ):
         assert tests.stdout is not None
-        with log.open("w") as copy:
-            for line in tests.stdout:
-                sys.stdout.write(line)
-                sys.stdout.flush()
-                copy.write(line)
+        for line in tests.stdout:
+            say(tier, line.rstrip("\n"))
+            copy.write(line)
     counts = RESULT.findall(log.read_text())
     detail = counts[-1].strip() if counts else f"pytest ended with code {tests.returncode}, see {log}"
     return Outcome(tier, "failed" if tests.returncode else "passed", detail, time.monotonic() - began)
+
+
+def say(tier: Tier, line: str) -> None:
+    sys.stdout.write(f"{tier.name:>12} │ {line}\n")
+    sys.stdout.flush()
+
+
+def run_all(names: list[str], arguments: list[str]) -> list[Outcome]:
+    """Runs the tiers, two at a time where there are two processors, the long ones first."""
+    ordered = sorted((TIERS[name] for name in names), key=lambda tier: tier.seconds, reverse=True)
+    with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
+        return list(pool.map(lambda tier: run(tier, arguments), ordered))
 
 
 def coverage(*arguments: str) -> None:
@@ -112,12 +130,13 @@ def main() -> int:
     parser.add_argument("--pytest", default="", help="further arguments for pytest, in one string")
     options = parser.parse_args()
     STATE.mkdir(exist_ok=True)
-    coverage("erase")
-    arguments = options.pytest.split()
-    outcomes = [run(TIERS[name], arguments, os.environ) for name in options.tiers]
-    print("\n── coverage", flush=True)
-    coverage("combine", "--quiet")
-    coverage("report")
+    for old in STATE.glob("coverage*"):
+        old.unlink()
+    outcomes = run_all(options.tiers, options.pytest.split())
+    if measured := [str(path) for path in STATE.glob("coverage-*")]:
+        print("\n── coverage", flush=True)
+        coverage("combine", "--quiet", *measured)
+        coverage("report")
     report(outcomes)
     failed = any(outcome.state == "failed" for outcome in outcomes)
     missing = any(outcome.state == "not run" for outcome in outcomes)

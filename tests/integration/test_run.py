@@ -23,7 +23,8 @@ def free_port() -> int:
 
 
 def command(directory: Path, api_port: int | str, mlflow_port: int | str) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "API_PORT": str(api_port), "MLFLOW_PORT": str(mlflow_port), "PYTHONPATH": str(ROOT)}
+    uncovered = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    environment = {**uncovered, "API_PORT": str(api_port), "MLFLOW_PORT": str(mlflow_port), "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, "-u", "-m", "tools.run"],
         cwd=directory,
