@@ -6,6 +6,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -89,8 +90,23 @@ class Cluster:
                 forward.terminate()
 
 
+def has_kind() -> bool:
+    """Whether a Docker engine answers and kind is there."""
+    if not (shutil.which("docker") and shutil.which("kind")):
+        return False
+    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+
+
 def binaries() -> Path:
-    """The directory with kubectl and helm, built if need be."""
+    """The directory with kubectl and helm: the machine's own where kind is or Go is not, else built ones."""
+    own = {name: shutil.which(name) for name in ("kubectl", "helm")}
+    if all(own.values()) and (has_kind() or not shutil.which("go")):
+        directory = STATE / "own-bin"
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, path in own.items():
+            (directory / name).unlink(missing_ok=True)
+            (directory / name).symlink_to(str(path))
+        return directory
     command = [sys.executable, "-m", "tools.localcluster", "binaries", "kubectl", "helm"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:

@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-from tools.cluster import ROOT
-from tools.up import KIND_CLUSTER, has_kind
+from tools.cluster import ROOT, has_kind
+from tools.up import KIND_CLUSTER
 
 
 def main() -> int:

@@ -5,7 +5,6 @@ done, so a second `make up` brings a changed checkout onto the same cluster.
 """
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from examples import train_example
-from tools.cluster import ROOT, STATE, Cluster, CommandError, binaries, run
+from tools.cluster import ROOT, STATE, Cluster, CommandError, binaries, has_kind, run
 
 NAMESPACE = "fairlead"
 RELEASE = "fairlead"
@@ -43,13 +42,6 @@ def stage(name: str) -> Iterator[None]:
     began = time.monotonic()
     yield
     print(f"up: {name}: done in {time.monotonic() - began:.1f} s", flush=True)
-
-
-def has_kind() -> bool:
-    """Whether a Docker engine answers and kind is there."""
-    if not (shutil.which("docker") and shutil.which("kind")):
-        return False
-    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
 
 
 def tool(module: str, *arguments: str) -> list[str]:
