@@ -16,7 +16,7 @@ SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh)
 export API_PORT ?= 8000
 export MLFLOW_PORT ?= 5000
 export KUBECONFIG := $(CURDIR)/.fairlead/kubeconfig
-export KUBERNETES_VERSION ?= 1.37.2
+export KUBERNETES_VERSION
 
 .PHONY: help
 help: ## list the targets
@@ -25,7 +25,7 @@ help: ## list the targets
 
 ##@ Use it
 .PHONY: up down status run
-up: setup ## a real cluster with Fairlead on it, a trained model served by rolled pods
+up: setup ## a real cluster with Fairlead on it, a trained model served by rolled pods; KUBERNETES_VERSION
 	@$(BIN)/python -m tools.up
 down: ## take the cluster away again
 	@$(PYTHON) -m tools.down

@@ -5,6 +5,7 @@ done, so a second `make up` brings a changed checkout onto the same cluster.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ MODELS = "models"
 MODEL = "breast-cancer"
 SAMPLES = ROOT / "manifests" / "samples"
 KIND_CLUSTER = "fairlead"
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 IMAGES = ("service", "operator", "mlflow")
 
 NEXT = f"""
@@ -48,7 +50,7 @@ def tool(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def start_cluster() -> None:
+def start_cluster(kubernetes: str) -> None:
     """Starts the cluster and, meanwhile, builds the images: one waits for the network while the other compiles."""
     images = subprocess.Popen(tool("tools.images", "build", *IMAGES), cwd=ROOT)
     try:
@@ -57,7 +59,8 @@ def start_cluster() -> None:
                 config = ["--config", "kind-config.yaml", "--kubeconfig", str(STATE / "kubeconfig")]
                 subprocess.run(["kind", "create", "cluster", "--name", KIND_CLUSTER, *config], cwd=ROOT, check=True)
         else:
-            subprocess.run(tool("tools.localcluster", "up"), cwd=ROOT, check=True)
+            version = ["--kubernetes", kubernetes] if kubernetes else []
+            subprocess.run(tool("tools.localcluster", "up", *version), cwd=ROOT, check=True)
     except BaseException:
         images.terminate()
         raise
@@ -83,8 +86,10 @@ def image_value(component: str, reference: str) -> list[str]:
 def install(cluster: Cluster, references: dict[str, str]) -> None:
     """Installs or upgrades the chart and waits until everything in it is ready."""
     values = [value for component, reference in references.items() for value in image_value(component, reference)]
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": RESTRICTED}}
+    cluster.kubectl("apply", "--server-side", "--filename", "-", stdin=json.dumps(namespace))
     cluster.helm(
-        "upgrade", "--install", RELEASE, "charts/fairlead", "--namespace", NAMESPACE, "--create-namespace",
+        "upgrade", "--install", RELEASE, "charts/fairlead", "--namespace", NAMESPACE,
         "--set-string", ",".join(values), "--wait", "--timeout", "5m",
     )  # fmt: skip
 
@@ -139,7 +144,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         with stage("cluster and images"):
-            start_cluster()
+            start_cluster(os.environ.get("KUBERNETES_VERSION", ""))
         with stage("images into the cluster"):
             references = load_images()
         cluster = Cluster(binaries())

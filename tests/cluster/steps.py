@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 
 from examples import train_example
 from tools.cluster import LOCAL_CONTEXT, Cluster, run
-from tools.up import KIND_CLUSTER, NAMESPACE, RELEASE
+from tools.up import KIND_CLUSTER, NAMESPACE, RELEASE, RESTRICTED
 
 Data = tuple[list[list[float]], list[str], list[str]]
 LOAD_SCRIPT = Path(__file__).with_name("load.py")
@@ -276,8 +276,7 @@ class Models:
 @contextmanager
 def new_namespace(cluster: Cluster, name: str) -> Iterator[Namespace]:
     """A namespace that enforces the restricted standard, deleted afterwards."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}}
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(manifest))
     try:
         yield Namespace(cluster, name)
