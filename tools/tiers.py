@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,19 +59,23 @@ class Outcome:
 def prepare(tier: Tier) -> str | None:
     """Meets the tier's needs; returns the reason if that is not possible."""
     if tier.needs_cluster:
-        return _attempt([sys.executable, "-m", "tools.up"])
+        return attempt(tier, [sys.executable, "-m", "tools.up"])
     if tier.binaries:
-        return _attempt([sys.executable, "-m", "tools.localcluster", "binaries", *tier.binaries])
+        return attempt(tier, [sys.executable, "-m", "tools.localcluster", "binaries", *tier.binaries])
     return None
 
 
-def _attempt(command: list[str]) -> str | None:
-    """Runs a command, its progress shown; returns None, or the last line of what it complained about."""
-    done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
-    sys.stderr.write(done.stderr)
-    if done.returncode == 0:
+def attempt(tier: Tier, command: list[str]) -> str | None:
+    """Runs a command, its progress shown; returns None, or the last line of what it said."""
+    lines: deque[str] = deque(maxlen=1)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            say(tier, line.rstrip("\n"))
+            lines.extend([line.strip()] if line.strip() else [])
+    if process.returncode == 0:
         return None
-    return (done.stderr.strip().splitlines() or [f"{' '.join(command[1:])} ended with {done.returncode}"])[-1]
+    return lines[0] if lines else f"{' '.join(command[1:])} ended with code {process.returncode}"
 
 
 def run(tier: Tier, arguments: list[str]) -> Outcome:
@@ -119,7 +124,8 @@ def report(outcomes: list[Outcome]) -> None:
     print("\n── tiers")
     for outcome in outcomes:
         print(f"  {outcome.tier.name:<13} {outcome.state:<8} {outcome.seconds:5.0f} s  {outcome.detail}")
-    for name in TIERS.keys() - {outcome.tier.name for outcome in outcomes}:
+    asked = {outcome.tier.name for outcome in outcomes}
+    for name in [name for name in TIERS if name not in asked]:
         target = "make test-cluster" if TIERS[name].needs_cluster else "make test"
         print(f"  {name:<13} not run           not asked for: {target} runs it")
 
