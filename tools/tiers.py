@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +130,15 @@ def report(outcomes: list[Outcome]) -> None:
         print(f"  {name:<13} not run           not asked for: {target} runs it")
 
 
+def total(outcomes: list[Outcome]) -> str:
+    """`N passed, N failed` over all tiers."""
+    counted = [re.findall(r"(\d+) (passed|failed|error)", outcome.detail) for outcome in outcomes]
+    sums = Counter[str]()
+    for number, kind in (pair for pairs in counted for pair in pairs):
+        sums["passed" if kind == "passed" else "failed"] += int(number)
+    return f"{sums['passed']} passed, {sums['failed']} failed"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tiers", nargs="+", choices=list(TIERS), metavar="TIER", help=", ".join(TIERS))
@@ -144,6 +153,7 @@ def main() -> int:
         coverage("combine", "--quiet", *measured)
         coverage("report")
     report(outcomes)
+    print(f"\n{total(outcomes)}")
     failed = any(outcome.state == "failed" for outcome in outcomes)
     missing = any(outcome.state == "not run" for outcome in outcomes)
     return 1 if failed or (missing and os.environ.get("CI")) else 0
