@@ -18,8 +18,6 @@ import urllib.request
 from datetime import date
 from pathlib import Path
 
-import mlflow
-
 from examples import train_example
 from tests.cluster.steps import Models, Namespace, new_namespace
 from tools.cluster import Cluster, binaries
@@ -98,14 +96,10 @@ def main() -> int:
     cluster = Cluster(binaries())
     data = train_example.read_data(train_example.DATA)
     body = json.dumps({"features": data[0][:2]})
-    with (
-        cluster.port_forward(NAMESPACE, "service/fairlead-api") as api,
-        cluster.port_forward(NAMESPACE, "service/fairlead-mlflow", 5000) as tracking_uri,
-        new_namespace(cluster, f"bench-{os.getpid()}") as namespace,
-    ):
-        mlflow.set_tracking_uri(tracking_uri)
-        models = Models(cluster, api, tracking_uri, data)
+    models = Models(cluster, data)
+    with new_namespace(cluster, f"bench-{os.getpid()}") as namespace:
         traffic, status = rollout_seconds(namespace, models, body)
+    with models.tracking() as tracking_uri:
         start = start_seconds(tracking_uri, models.better)
     rows = {
         "roll-out of 2 pods under load: apply → last answer of the old run": f"{statistics.median(traffic):.1f} s",

@@ -10,13 +10,11 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-import mlflow
 import pytest
 
 from examples import train_example
-from tests.cluster.steps import Models, Namespace, Release, new_namespace
+from tests.cluster.steps import Data, Models, Namespace, Release, new_namespace
 from tools.cluster import KUBECONFIG, Cluster, binaries
-from tools.up import NAMESPACE
 
 OUR_CONTEXTS = re.compile(r"^(fairlead|kind-fairlead)$")
 
@@ -43,24 +41,15 @@ def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Relea
 
 
 @pytest.fixture(scope="session")
-def api(cluster: Cluster) -> Iterator[str]:
-    """Base URL of the API, forwarded."""
-    with cluster.port_forward(NAMESPACE, "service/fairlead-api") as url:
-        yield url
-
-
-@pytest.fixture(scope="session")
-def data() -> tuple[list[list[float]], list[str], list[str]]:
+def data() -> Data:
     """Breast cancer: rows (569, 30), labels, feature names."""
     return train_example.read_data(train_example.DATA)
 
 
 @pytest.fixture(scope="session")
-def models(cluster: Cluster, api: str, data: tuple[list[list[float]], list[str], list[str]]) -> Iterator[Models]:
+def models(cluster: Cluster, data: Data) -> Models:
     """Trained runs, good and spoilt ones, in the cluster's MLflow."""
-    with cluster.port_forward(NAMESPACE, "service/fairlead-mlflow", 5000) as url:
-        mlflow.set_tracking_uri(url)
-        yield Models(cluster, api, url, data)
+    return Models(cluster, data)
 
 
 @pytest.fixture
@@ -71,7 +60,7 @@ def namespace(cluster: Cluster) -> Iterator[Namespace]:
 
 
 @pytest.fixture(scope="session")
-def example_body(data: tuple[list[list[float]], list[str], list[str]]) -> str:
+def example_body(data: Data) -> str:
     """A /predict body of two rows."""
     features: list[Any] = data[0][:2]
     return json.dumps({"features": features})

@@ -205,17 +205,26 @@ class Load:
 
 @dataclass(frozen=True)
 class Models:
-    """Runs in the cluster's MLflow. Good ones are trained through the API, bad ones are made by spoiling a good one."""
+    """Runs in the cluster's MLflow. Good ones are trained through the API, bad ones are made by spoiling a good one.
+
+    Every step forwards its own port: pods are replaced between the tests.
+    """
 
     cluster: Cluster
-    api: str
-    mlflow_url: str
     data: Data
 
     def train(self, algorithm: str = "random_forest", **more: Any) -> Any:
         rows, labels, names = self.data
         body = {"data": rows, "target": labels, "feature_names": names, "algorithm": algorithm, "load": False, **more}
-        return train_example.call(self.api, "POST", "/train", body, train_example.TRAIN_SECONDS)
+        with self.cluster.port_forward(NAMESPACE, "service/fairlead-api") as api:
+            return train_example.call(api, "POST", "/train", body, train_example.TRAIN_SECONDS)
+
+    @contextmanager
+    def tracking(self) -> Iterator[str]:
+        """Points MLflow's client at the cluster's MLflow; yields its URL."""
+        with self.cluster.port_forward(NAMESPACE, "service/fairlead-mlflow", 5000) as url:
+            mlflow.set_tracking_uri(url)
+            yield url
 
     @cached_property
     def good(self) -> str:
@@ -229,12 +238,33 @@ class Models:
         return "0123456789abcdef" * 2
 
     def without_model(self) -> str:
-        with mlflow.start_run() as run:
+        with self.tracking(), mlflow.start_run() as run:
             mlflow.log_param("model", "none")
         return str(run.info.run_id)
 
-    def logged(self, serialization: str = "skops") -> tuple[str, str]:
-        """Logs a small model with plain MLflow; returns its run and the path of its artifacts on the server."""
+    def pickled(self) -> str:
+        with self.tracking():
+            return self._logged("cloudpickle")[0]
+
+    def truncated(self) -> str:
+        with self.tracking() as url:
+            run_id, artifacts = self._logged()
+            model = f"{url}{artifacts}/model.skops"
+            content = httpx.get(model).raise_for_status().content
+            httpx.put(model, content=content[: len(content) // 2]).raise_for_status()
+        return run_id
+
+    def of_another_version(self) -> str:
+        with self.tracking() as url:
+            run_id, artifacts = self._logged()
+            described = yaml.safe_load(httpx.get(f"{url}{artifacts}/MLmodel").raise_for_status().content)
+            described["flavors"]["sklearn"]["sklearn_version"] = "0.24.2"
+            httpx.put(f"{url}{artifacts}/MLmodel", content=yaml.safe_dump(described)).raise_for_status()
+            httpx.put(f"{url}{artifacts}/requirements.txt", content="scikit-learn==0.24.2\n").raise_for_status()
+        return run_id
+
+    def _logged(self, serialization: str = "skops") -> tuple[str, str]:
+        """Logs a small model with plain MLflow; returns its run and the path of its artifacts in MLflow's API."""
         rows, labels, _ = self.data
         model = LogisticRegression(max_iter=10_000).fit(rows, labels)
         with mlflow.start_run() as run:
@@ -246,31 +276,8 @@ class Models:
                 pip_requirements=["scikit-learn"],
             )
         location: str = mlflow.get_logged_model(info.model_id).artifact_location
-        return str(run.info.run_id), location.removeprefix("mlflow-artifacts:/")
-
-    def pickled(self) -> str:
-        return self.logged("cloudpickle")[0]
-
-    def truncated(self) -> str:
-        run_id, path = self.logged()
-        content = self.read(f"{path}/model.skops")
-        self.write(f"{path}/model.skops", content[: len(content) // 2])
-        return run_id
-
-    def of_another_version(self) -> str:
-        run_id, path = self.logged()
-        described = yaml.safe_load(self.read(f"{path}/MLmodel"))
-        described["flavors"]["sklearn"]["sklearn_version"] = "0.24.2"
-        self.write(f"{path}/MLmodel", yaml.safe_dump(described).encode())
-        self.write(f"{path}/requirements.txt", b"scikit-learn==0.24.2\n")
-        return run_id
-
-    def read(self, path: str) -> bytes:
-        return httpx.get(f"{self.mlflow_url}/api/2.0/mlflow-artifacts/artifacts/{path}").raise_for_status().content
-
-    def write(self, path: str, content: bytes) -> None:
-        url = f"{self.mlflow_url}/api/2.0/mlflow-artifacts/artifacts/{path}"
-        httpx.put(url, content=content).raise_for_status()
+        path = location.removeprefix("mlflow-artifacts:/")
+        return str(run.info.run_id), f"/api/2.0/mlflow-artifacts/artifacts/{path}"
 
 
 @contextmanager

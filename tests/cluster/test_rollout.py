@@ -14,7 +14,8 @@ def test_predictions_through_the_service_equal_scikit_learns_own(
     rows, _, _ = data
     namespace.deploy("exact", models.better)
     namespace.await_("exact", "UpToDate")
-    model = mlflow.sklearn.load_model(f"runs:/{models.better}/model")
+    with models.tracking():
+        model = mlflow.sklearn.load_model(f"runs:/{models.better}/model")
 
     with cluster.port_forward(namespace.name, "service/exact") as url:
         answer = httpx.post(f"{url}/predict", json={"features": rows, "probabilities": True}, timeout=60).json()
@@ -54,7 +55,8 @@ def test_an_alias_that_moves_rolls_and_moving_it_back_rolls_back(namespace: Name
     namespace.await_("alias", f"{{.status.serving.runID}}={second}")
     assert namespace.get("alias")["status"]["serving"]["modelVersion"] == "2"
 
-    mlflow.MlflowClient().set_registered_model_alias(name, "champion", "1")
+    with models.tracking():
+        mlflow.MlflowClient().set_registered_model_alias(name, "champion", "1")
     namespace.await_("alias", f"{{.status.serving.runID}}={first}")
     verdicts = [entry["verdict"] for entry in namespace.get("alias")["status"]["history"]]
     assert len(verdicts) >= 2
