@@ -120,6 +120,12 @@ def test_kubernetes_accepts_all_children(version: str) -> None:
         kubernetes_validate.validate(json.loads(json.dumps(child)), version, strict=True)
 
 
+@pytest.mark.parametrize(("replicas", "surge"), [(0, 2), (1, 2), (2, 2), (8, 2), (9, 3), (40, 10), (None, "25%")])
+def test_a_small_model_rolls_in_one_go(replicas: int | None, surge: int | str) -> None:
+    built = deployment.build(samples.md(), Template(samples.model(), "i", replicas), DEFAULTS)
+    assert built["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": surge}
+
+
 def test_the_template_of_a_plain_resource_has_not_changed() -> None:
     """Another value restarts every pod of every user who upgrades the operator. Change it only for a reason, and say
     so in CHANGELOG.md."""
