@@ -15,7 +15,7 @@ def main() -> int:
         cluster = Cluster(binaries())
         print(cluster.kubectl("get", "nodes"))
         print(cluster.kubectl("get", "deployments,services,pods", "--namespace", NAMESPACE))
-        print(cluster.kubectl("get", "modeldeployments,pods", "--all-namespaces", "--selector", ""))
+        print(cluster.kubectl("get", "modeldeployments", "--all-namespaces", "--output=wide"))
     except (CommandError, subprocess.TimeoutExpired) as error:
         print(f"status: {error}", file=sys.stderr)
         return 1
