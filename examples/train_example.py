@@ -83,6 +83,12 @@ def table(answers: list[Any]) -> str:
     return "\n".join(lines)
 
 
+def hits(answer: Any, labels: list[str]) -> str:
+    """A line about how many predictions of a /predict answer are the labels."""
+    right = sum(told == label for told, label in zip(answer["predictions"], labels, strict=True))
+    return f"{right} of {len(labels)} rows named rightly (its training rows among them)"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="where the API answers (%(default)s)")
@@ -102,9 +108,8 @@ def main() -> int:
     except ApiError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    right = sum(told == label for told, label in zip(answer["predictions"], labels, strict=True))
     print(f"{best['algorithm']} serves as run {answer['run_id']}")
-    print(f"{right} of {len(labels)} rows named rightly (its training rows among them)")
+    print(hits(answer, labels))
     return 0
 
 

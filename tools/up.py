@@ -136,8 +136,7 @@ def predict(cluster: Cluster) -> str:
     rows, labels, _ = train_example.read_data(train_example.DATA)
     with cluster.port_forward(MODELS, f"service/{MODEL}") as url:
         answer = train_example.call(url, "POST", "/predict", {"features": rows})
-    right = sum(told == label for told, label in zip(answer["predictions"], labels, strict=True))
-    return f"run {answer['run_id']} named {right} of {len(labels)} rows rightly (its training rows among them)"
+    return f"run {answer['run_id']}: {train_example.hits(answer, labels)}"
 
 
 def main() -> int:

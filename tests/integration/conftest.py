@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tools.localcluster.controlplane import free_port
+
 START_TIMEOUT = 120.0
 """Seconds; migrating a new SQLite database takes most of a normal start of 5-15 s."""
 
@@ -25,13 +26,6 @@ class LoggedModel:
     run_id: str
     model_id: str
     experiment_id: str
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _await_health(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -59,7 +53,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Base URL of an MLflow tracking server of our own: SQLite, artifacts through its proxy, one worker."""
     home = tmp_path_factory.mktemp("mlflow")
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", f"{home}/artifacts"]

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,14 +11,9 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from examples.train_example import DATA, read_data
+from tools.localcluster.controlplane import free_port
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def command(directory: Path, api_port: int | str, mlflow_port: int | str) -> "subprocess.Popen[str]":
