@@ -7,6 +7,8 @@ import re
 import shutil
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tools.localcluster import network, node, processes
@@ -28,6 +30,7 @@ PROGRAMS = (
 SHIM = "containerd-shim-runc-v2"
 DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins/kubelet.sock")
 """Made by kubelet here, whatever its root directory (two kubelets can't be on one machine anyway)."""
+SETTLE_SECONDS = 10.0
 VOLUMES = Path("/tmp/hostpath_pv")
 """Where the controller manager makes volumes; no flag changes it. A link into the state directory while we run."""
 
@@ -51,7 +54,7 @@ def clean(checkout: Checkout, say: Say) -> None:
     unmount_below(MACHINE)
     unmount_below(checkout.state)
     network.down()
-    _remove_cgroups()
+    _settled(_remove_cgroups)
     _forget_containers(checkout, say)
     for path in shim_sockets:
         path.unlink(missing_ok=True)
@@ -63,10 +66,23 @@ def clean(checkout: Checkout, say: Say) -> None:
     _remove_log_links(checkout)
     for path in checkout.state.glob("*"):
         if path != checkout.images:
-            _remove(path)
+            _settled(partial(_remove, path))
     shutil.rmtree(MACHINE, ignore_errors=True)
     if MACHINE.exists():
         raise LocalClusterError(f"could not remove {MACHINE}; what holds it: `mount | grep {MACHINE}`")
+
+
+def _settled(remove: Callable[[], None]) -> None:
+    """Removes what the kernel may still be letting go of: killed processes leave cgroups and files a little later,
+    and until then they are busy. `remove` is called again until it succeeds, or for `SETTLE_SECONDS`."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        try:
+            return remove()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise LocalClusterError(f"could not remove what the cluster left: {error}") from error
+            time.sleep(0.05)
 
 
 def _remove(path: Path) -> None:
@@ -79,7 +95,10 @@ def _remove(path: Path) -> None:
 def _kill_containers() -> None:
     """Kill everything in our cgroups. More than once: a process may be forking."""
     for _ in range(50):
-        members = _members()
+        try:
+            members = _members()
+        except OSError:  # a cgroup went away while it was read
+            continue
         if not members:
             return
         for one in members:
