@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fairlead_service.errors import FieldError, InvalidInput, ModelRefusedInput, NoModel
 from fairlead_service.inference import codec
 from fairlead_service.inference.codec import Expected, Matrix
+from fairlead_service.models.backends import Want
 from fairlead_service.models.slot import Serving, Slot
 from fairlead_service.observability import logs
 from fairlead_service.observability.metrics import Metrics
@@ -72,8 +73,8 @@ class PredictEndpoint:
 
 
 def _answer(serving: Serving, request: codec.PredictRequest) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    predictions = serving.backend.predict(request.matrix)
-    return predictions, serving.backend.predict_proba(request.matrix) if request.probabilities else None
+    outputs = serving.backend.evaluate(request.matrix, Want(probabilities=request.probabilities))
+    return outputs.predictions, outputs.probabilities
 
 
 def _refused(error: ValueError, matrix: Matrix, expected: Expected) -> ModelRefusedInput:

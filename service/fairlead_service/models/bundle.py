@@ -51,6 +51,9 @@ class Proof(_Frozen):
     """Rows on which the backend's answers were compared or at least produced."""
     verdict: Literal["identical", "loaded", "untested"]
     """identical: equal bit for bit to scikit-learn; loaded: answered its input example; untested: no example."""
+    batches: bool = True
+    """Whether a row's answer is the same, bit for bit, whatever rows are evaluated with it, so that rows of several
+    requests may share one call."""
 
 
 class FileDigest(_Frozen):
@@ -64,7 +67,9 @@ class Manifest(_Frozen):
 
     format: Literal[1] = FORMAT
     identity: Identity
-    backend: Literal["sklearn"]
+    backend: Literal["native", "sklearn"]
+    fallback_reason: str | None = None
+    """Why scikit-learn serves the model and not the native backend; None if the native one does."""
     estimator: str
     """Qualified class name of the fitted estimator, `sklearn.pipeline.Pipeline` for pipelines."""
     task: Literal["classification", "regression"]
@@ -73,6 +78,10 @@ class Manifest(_Frozen):
     classes: tuple[Label, ...] | None = None
     """Class labels in the order of the probability columns; None for regressors."""
     has_probabilities: bool = False
+    has_scores: bool = False
+    """Whether the model has raw scores (scikit-learn's `decision_function`)."""
+    accepts_missing: bool = False
+    """Whether the model takes NaN for a missing value."""
     trained_with: Mapping[str, str] = {}
     """Distribution name → version that the model itself declares (`scikit-learn`, `numpy`, `python`, …)."""
     trusted_types: tuple[str, ...] = ()
@@ -82,6 +91,8 @@ class Manifest(_Frozen):
     signature: Mapping[str, object] | None = None
     """The MLflow signature as logged, for people; validation uses n_features."""
     proof: Proof
+    model_sha256: str | None = None
+    """Digest of the model file as MLflow has it: what a bundle that lies beside its model is held to."""
     created_at: datetime
     files: Mapping[str, FileDigest] = {}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fairlead_service.models import bundle as bundles
-from fairlead_service.models.backends import Backend, build
+from fairlead_service.models.backends import Backend, Want, build
 from fairlead_service.models.bundle import Bundle, Manifest
 
 
@@ -76,8 +76,6 @@ def _warm_up(bundle: Bundle, backend: Backend) -> None:
         return
     rows = np.array(manifest.input_example, dtype=np.float64)
     try:
-        backend.predict(rows)
-        if manifest.has_probabilities:
-            backend.predict_proba(rows)
+        backend.evaluate(rows, Want(manifest.has_probabilities, manifest.has_scores))
     except Exception as error:
         raise ModelError(f"the model fails on its own input example: {type(error).__name__}: {error}") from error

@@ -1,5 +1,6 @@
 """What can serve a model. A backend is built from a bundle and answers for it; it never changes afterwards."""
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -7,18 +8,51 @@ from numpy.typing import NDArray
 
 from fairlead_service.models.bundle import Bundle
 
+Matrix = NDArray[np.float64]
+"""Rows to predict, shape (n, n_features), float64, C-contiguous. NaN stands for a missing value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What is asked of a backend beside predictions."""
+
+    probabilities: bool = False
+    scores: bool = False
+
+    def __or__(self, other: "Want") -> "Want":
+        return Want(self.probabilities or other.probabilities, self.scores or other.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a model answers for n rows; optional parts are there when they were wanted."""
+
+    predictions: NDArray[Any]
+    """Labels or values, shape (n,)."""
+    probabilities: NDArray[np.float64] | None = None
+    """Shape (n, n_classes), columns in the order of the manifest's classes."""
+    scores: NDArray[np.float64] | None = None
+    """`decision_function`: shape (n,) for two classes, (n, n_classes) for more."""
+
+    def rows(self, start: int, stop: int) -> "Outputs":
+        """The answers for some of the rows, without copies."""
+        return Outputs(
+            self.predictions[start:stop],
+            None if self.probabilities is None else self.probabilities[start:stop],
+            None if self.scores is None else self.scores[start:stop],
+        )
+
 
 class Backend(Protocol):
-    """Called from worker threads, by several at once."""
+    """Called from the event loop's thread and from worker threads, by several at once."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """`native` or `sklearn`."""
 
-    def predict(self, matrix: NDArray[np.float64]) -> NDArray[Any]:
-        """Labels or values, shape (n,). Raises ValueError for input the model does not take."""
-
-    def predict_proba(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Class probabilities, shape (n, n_classes), columns in the order of the manifest's classes."""
+    def evaluate(self, matrix: Matrix, want: Want) -> Outputs:
+        """All that is wanted, in one call. Raises ValueError, in scikit-learn's words, for input that the model does
+        not take. The manifest says which parts the model has; a part that it does not have must not be asked for."""
 
 
 def build(bundle: Bundle) -> Backend:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import skops.io
-from numpy.typing import NDArray
 
+from fairlead_service.models.backends import Matrix, Outputs, Want
 from fairlead_service.models.bundle import SKOPS_FILE, Bundle
 
 # A model fitted on a DataFrame warns on each matrix; the columns' order is checked by their number.
@@ -23,11 +23,12 @@ class SklearnBackend:
         self._model: Any = skops.io.load(bundle.path(SKOPS_FILE), trusted=trusted)
         _run_in_one_thread(self._model)
 
-    def predict(self, matrix: NDArray[np.float64]) -> NDArray[Any]:
-        return np.asarray(self._model.predict(matrix))
-
-    def predict_proba(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(self._model.predict_proba(matrix))
+    def evaluate(self, matrix: Matrix, want: Want) -> Outputs:
+        return Outputs(
+            np.asarray(self._model.predict(matrix)),
+            np.asarray(self._model.predict_proba(matrix)) if want.probabilities else None,
+            np.asarray(self._model.decision_function(matrix)) if want.scores else None,
+        )
 
 
 def _run_in_one_thread(model: Any) -> None:
