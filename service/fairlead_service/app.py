@@ -4,22 +4,26 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cached_property
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlead_service import contract, errors, termination
 from fairlead_service.api import health, metrics, models, openapi, predict, train
 from fairlead_service.api.services import Commands, Services
 from fairlead_service.api.train_request import from_pydantic
 from fairlead_service.errors import Problem
-from fairlead_service.inference.endpoint import PredictEndpoint
+from fairlead_service.inference.batcher import Batcher
+from fairlead_service.inference.engine import Engine
 from fairlead_service.jobs import Children, Lane
 from fairlead_service.models.bundle import BundleError
 from fairlead_service.models.slot import ModelError, Slot
@@ -45,7 +49,7 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
     `commands` and `tracing` take the place of the real children and of the environment's exporter in tests.
     """
     services = _services(settings, commands or Commands(), tracing or from_environment(f"fairlead-{settings.role}"))
-    app = FastAPI(
+    app = Application(
         title="Fairlead",
         version=version("fairlead"),
         description=_DESCRIPTION,
@@ -56,8 +60,8 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.services = services
-    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
-    for router in (predict.router, health.router, models.info_router, metrics.router):
+    app.openapi = lambda: openapi.document(app, predict.documented.routes)  # type: ignore[method-assign]
+    for router in (health.router, models.info_router, metrics.router):
         app.include_router(router)
     if settings.role == contract.ROLE_API:
         app.include_router(train.router)
@@ -67,17 +71,52 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_middleware(Observed, metrics=services.metrics, tracing=services.tracing, drain=services.drain)
+    app.mount_raw(predict.routes(services), services)
     return app
+
+
+class Application(FastAPI):
+    """FastAPI, with a way around its middleware and routing for requests that are many: they are observed like all
+    others, but go to their raw endpoint at once, which saves half of the time of a prediction of one row."""
+
+    def mount_raw(self, routes: Sequence[BaseRoute], services: Services) -> None:
+        """Adds routes whose endpoints are ASGI applications; those without path parameters get the short way."""
+        self.router.routes.extend(routes)
+        for route in routes:
+            if isinstance(route, Route) and not route.param_convertors:
+                observed = Observed(
+                    route.endpoint, metrics=services.metrics, tracing=services.tracing, drain=services.drain
+                )
+                self._short_way |= {(method, route.path): observed for method in route.methods or ()}
+
+    @cached_property
+    def _short_way(self) -> dict[tuple[str, str], ASGIApp]:
+        return {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            endpoint = self._short_way.get((scope["method"], scope["path"]))
+            if endpoint is not None:
+                await endpoint(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
 
 
 def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Services:
     slot, registry = Slot(), Metrics()
     threads = ThreadPoolExecutor(settings.predict_threads, thread_name_prefix="predict")
+    batcher = Batcher(
+        threads,
+        threads=settings.predict_threads,
+        batch_rows=settings.max_batch_rows,
+        waiting_rows=settings.max_waiting_rows,
+        observe=registry.prediction,
+    )
     return Services(
         settings=settings,
         commands=commands,
         slot=slot,
-        predict=PredictEndpoint(slot, threads, settings.max_batch_rows, registry, tracing),
+        engine=Engine(slot, batcher, tracing),
         trainings=Lane("training", settings.train_queue),
         loads=Lane("load", settings.load_queue),
         children=Children({**os.environ, contract.ENV_TRACKING_URI: settings.tracking_uri}),

@@ -163,6 +163,10 @@ class NotReady(Problem):
     status, slug, title = 503, "not-ready", "The server does not want traffic now"
 
 
+class Overloaded(Problem):
+    status, slug, title = 503, "overloaded", "More requests are waiting than may wait"
+
+
 class ShuttingDown(Problem):
     status, slug, title = 503, "shutting-down", "The server is shutting down"
 

@@ -30,8 +30,11 @@ class _Answer(BaseModel):
 class PredictRequest(_Request):
     """One row or many, each with one number per feature of the model."""
 
-    features: list[list[float]] | list[float] = Field(description="Rows of numbers, or one row")
+    features: list[list[float | None]] | list[dict[str, float | None]] | list[float | None] = Field(
+        description="Rows of numbers in the order of the model's features, or with their names, or one row of numbers"
+    )
     probabilities: bool = Field(default=False, description="Whether class probabilities are wanted as well")
+    scores: bool = Field(default=False, description="Whether raw scores (decision_function) are wanted as well")
 
     model_config = ConfigDict(json_schema_extra={"example": {"features": [[5.1, 3.5, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3]]}})
 
@@ -41,8 +44,13 @@ class PredictResponse(_Answer):
     run_id: str = Field(description="The run of the model that made every prediction of this answer")
     model_name: str | None = Field(default=None, description="The registered model, if it is one")
     model_version: str | None = None
-    classes: list[Label] | None = Field(default=None, description="What the columns of `probabilities` stand for")
+    classes: list[Label] | None = Field(
+        default=None, description="What the columns of `probabilities` and `scores` stand for"
+    )
     probabilities: list[list[float]] | None = None
+    scores: list[float] | list[list[float]] | None = Field(
+        default=None, description="One per row for two classes (above 0: the second), else one per row and class"
+    )
 
     model_config = ConfigDict(json_schema_extra={"example": {"predictions": [0, 1], "run_id": _RUN_ID}})
 

@@ -55,8 +55,10 @@ class Settings(BaseSettings):
     """Most rows in one `/train`."""
     body_timeout_seconds: Annotated[float, Field(gt=0)] = 30
     """How long a client may take to send a body."""
+    max_waiting_rows: Annotated[int, Field(gt=0)] = 100_000
+    """Rows that may wait for a model that is slower than its clients; requests beyond are answered 503 at once."""
     predict_threads: Annotated[int, Field(gt=0, le=64)] = 2
-    """Threads that run model calls. More than the container's cores gain nothing."""
+    """Threads that run the model calls that take long. More than the container's cores gain nothing."""
 
     train_queue: Annotated[int, Field(ge=0)] = 4
     """Trainings that may wait for the one that runs; the next one is answered 429."""

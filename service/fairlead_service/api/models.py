@@ -12,7 +12,7 @@ from fastapi import Path as PathParameter
 from fairlead_service import errors
 from fairlead_service.api.services import Services, Use, client_address
 from fairlead_service.errors import NoModel, Problem, openapi_responses
-from fairlead_service.inference.endpoint import NO_MODEL
+from fairlead_service.inference.engine import NO_MODEL
 from fairlead_service.jobs import Limits
 from fairlead_service.models.bundle import BundleError
 from fairlead_service.models.slot import ModelError, Serving

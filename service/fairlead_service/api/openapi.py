@@ -1,11 +1,13 @@
 """The parts of the OpenAPI document that FastAPI can't see: bodies that routes read themselves, and problem details."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.routing import BaseRoute
 
 from fairlead_service.errors import ProblemDetails
 from fairlead_service.schemas import PredictRequest, TrainRequest
@@ -20,10 +22,11 @@ def json_body(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def document(app: FastAPI) -> dict[str, Any]:
-    """The application's OpenAPI document, made once."""
+def document(app: FastAPI, documented: Sequence[BaseRoute]) -> dict[str, Any]:
+    """The application's OpenAPI document, made once; `documented` describe the raw endpoints among its routes."""
     if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        routes = [*documented, *app.routes]
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=routes)
         _, definitions = models_json_schema([(model, "validation") for model in _DOCUMENTED], ref_template=_REF)
         components = schema.setdefault("components", {}).setdefault("schemas", {})
         components.update(definitions["$defs"])

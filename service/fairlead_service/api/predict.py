@@ -1,27 +1,51 @@
-"""`POST /predict`."""
+"""`POST /predict`: the raw endpoint, and what OpenAPI says of it."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
+from starlette.routing import BaseRoute, Route
 
 from fairlead_service.api.openapi import json_body
-from fairlead_service.api.services import Use
-from fairlead_service.errors import BODY_PROBLEMS, ModelRefusedInput, NoModel, TooManyRows, openapi_responses
-from fairlead_service.inference.body import read_json_body
+from fairlead_service.api.services import Services
+from fairlead_service.errors import (
+    BODY_PROBLEMS,
+    ModelRefusedInput,
+    NoModel,
+    Overloaded,
+    TooManyRows,
+    openapi_responses,
+)
+from fairlead_service.inference.body import check_json
+from fairlead_service.inference.predict import Predict
+from fairlead_service.inference.raw import RawEndpoint
 from fairlead_service.schemas import PredictRequest, PredictResponse
 
-router = APIRouter(tags=["prediction"])
+PATH = "/predict"
+documented = APIRouter(tags=["prediction"])
+"""For the OpenAPI document only: FastAPI can't see into raw endpoints."""
 
 
-@router.post(
-    "/predict",
+def routes(services: Services) -> list[BaseRoute]:
+    """What is mounted in the application's routing."""
+    settings = services.settings
+    endpoint = RawEndpoint(
+        PATH,
+        Predict(services.engine, settings.max_batch_rows),
+        limit=settings.max_body_bytes,
+        seconds=settings.body_timeout_seconds,
+        check=check_json,
+    )
+    return [Route(PATH, endpoint, methods=["POST"])]
+
+
+@documented.post(
+    PATH,
     response_model=PredictResponse,
     summary="Predict one row or many",
-    responses=openapi_responses(*BODY_PROBLEMS, TooManyRows, ModelRefusedInput, NoModel),
+    responses=openapi_responses(*BODY_PROBLEMS, TooManyRows, ModelRefusedInput, NoModel, Overloaded),
     openapi_extra=json_body(PredictRequest),
 )
-async def predict(request: Request, services: Use) -> Response:
-    """Predictions of the model that serves now. All predictions of an answer are of the one run it names."""
-    settings = services.settings
-    body = await read_json_body(
-        request.scope, request.receive, limit=settings.max_body_bytes, seconds=settings.body_timeout_seconds
-    )
-    return Response(await services.predict(body), media_type="application/json")
+def predict() -> None:
+    """Predictions of the model that serves now. All predictions of an answer are of the one run it names.
+
+    Rows are lists of numbers in the order of the model's features, or objects with the features' names; `null` is a
+    missing value, for models that take them. Long answers are compressed if `Accept-Encoding` has gzip.
+    """

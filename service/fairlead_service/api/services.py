@@ -11,7 +11,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from fairlead_service.inference.endpoint import PredictEndpoint
+from fairlead_service.inference.engine import Engine
 from fairlead_service.jobs import Children, Lane
 from fairlead_service.models.slot import Serving, Slot, prepare
 from fairlead_service.models.store import Store
@@ -35,7 +35,7 @@ class Services:
     settings: Settings
     commands: Commands
     slot: Slot
-    predict: PredictEndpoint
+    engine: Engine
     trainings: Lane
     loads: Lane
     children: Children

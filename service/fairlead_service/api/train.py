@@ -16,7 +16,7 @@ from fairlead_service.api.openapi import json_body
 from fairlead_service.api.services import Services, Use, client_address
 from fairlead_service.api.train_request import TrainInput, decode_train
 from fairlead_service.errors import BODY_PROBLEMS, Problem, openapi_responses
-from fairlead_service.inference.body import read_json_body
+from fairlead_service.inference.body import check_json, read_body
 from fairlead_service.jobs import Limits
 from fairlead_service.models.bundle import BundleError
 from fairlead_service.models.slot import ModelError
@@ -56,8 +56,10 @@ async def train(request: Request, services: Use) -> TrainResponse:
     """
     settings = services.settings
     services.trainings.check_place()
-    body = await read_json_body(
-        request.scope, request.receive, limit=settings.max_train_body_bytes, seconds=settings.body_timeout_seconds
+    headers = dict(request.scope["headers"])
+    check_json(headers)
+    body = await read_body(
+        headers, request.receive, limit=settings.max_train_body_bytes, seconds=settings.body_timeout_seconds
     )
     algorithms = entry_points(group=ALGORITHMS).names
     training = await asyncio.to_thread(decode_train, body, settings.max_train_rows, algorithms)

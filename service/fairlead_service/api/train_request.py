@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from fairlead_service.errors import FieldError, InvalidInput, MalformedBody, UnknownAlgorithm
 from fairlead_service.inference import codec
-from fairlead_service.inference.codec import Expected, Matrix
+from fairlead_service.inference.codec import Expected
+from fairlead_service.models.backends import Matrix
 from fairlead_service.schemas import TrainOptions
 
 _KINDS: Final = {bool: "a boolean", int: "an integer", float: "a number", str: "a string"}

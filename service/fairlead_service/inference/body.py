@@ -1,23 +1,32 @@
-"""Reads a JSON body of bounded size from an ASGI server, refusing it as early as that is known."""
+"""Reads a body of bounded size from an ASGI server, refusing it as early as that is known."""
 
 import asyncio
+from collections.abc import Mapping
 
-from starlette.types import Receive, Scope
+from starlette.types import Receive
 
 from fairlead_service.errors import BodyTimeout, BodyTooLarge, MalformedBody, UnsupportedMediaType
 
+Headers = Mapping[bytes, bytes]
+"""Names in lower case; of a header sent twice, the last."""
+
 
 class DisconnectError(Exception):
-    """The client closed its connection before its request was whole; there is nobody to answer."""
+    """The client closed its connection before it had its answer; there is nobody to answer."""
 
 
-async def read_json_body(scope: Scope, receive: Receive, *, limit: int, seconds: float) -> bytes:
-    """The body of a request whose headers say JSON, of at most `limit` bytes, arrived within `seconds`.
+async def read_body(headers: Headers, receive: Receive, *, limit: int, seconds: float) -> bytes:
+    """A body of at most `limit` bytes, arrived within `seconds`. Raises Problem, DisconnectError.
 
     Nothing over the limit is ever held: what comes after a refusal is dropped by the server as it arrives. Closing
     the connection instead would reset it, and the client might never see the answer.
     """
-    _check_headers(scope, limit)
+    length = headers.get(b"content-length")
+    if length is not None:
+        if not length.isdigit():
+            raise MalformedBody("Content-Length is not a number")
+        if int(length) > limit:
+            raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0
     try:
@@ -26,13 +35,13 @@ async def read_json_body(scope: Scope, receive: Receive, *, limit: int, seconds:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise DisconnectError
-                chunk = message.get("body", b"")
+                chunk: bytes = message.get("body", b"")
                 size += len(chunk)
                 if size > limit:
                     raise _too_large(limit)
-                chunks.append(chunk)
                 if not message.get("more_body", False):
-                    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                    return b"".join((*chunks, chunk)) if chunks else chunk
+                chunks.append(chunk)
     except TimeoutError:
         raise BodyTimeout(
             f"{size} bytes arrived in {seconds:g} s; send the whole body within that time",
@@ -40,23 +49,23 @@ async def read_json_body(scope: Scope, receive: Receive, *, limit: int, seconds:
         ) from None
 
 
-def _check_headers(scope: Scope, limit: int) -> None:
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            media_type = value.split(b";")[0].strip().lower()
-            if media_type != b"application/json" and not media_type.endswith(b"+json"):
-                shown = media_type.decode("latin-1")[:100]
-                raise UnsupportedMediaType(
-                    f"Content-Type is {shown!r}; send JSON with 'Content-Type: application/json'"
-                )
-        elif name == b"content-encoding" and value.strip().lower() != b"identity":
-            shown = value.decode("latin-1")[:100]
-            raise UnsupportedMediaType(f"Content-Encoding is {shown!r}; send the body as it is, not compressed")
-        elif name == b"content-length":
-            if not value.isdigit():
-                raise MalformedBody("Content-Length is not a number")
-            if int(value) > limit:
-                raise _too_large(limit)
+def check_json(headers: Headers) -> None:
+    """Raises UnsupportedMediaType unless the body is JSON as it is; a body that does not say what it is passes."""
+    value = headers.get(b"content-type", b"application/json")
+    if value != b"application/json":
+        media_type = value.split(b";")[0].strip().lower()
+        if media_type != b"application/json" and not media_type.endswith(b"+json"):
+            shown = media_type.decode("latin-1")[:100]
+            raise UnsupportedMediaType(f"Content-Type is {shown!r}; send JSON with 'Content-Type: application/json'")
+    check_identity(headers)
+
+
+def check_identity(headers: Headers) -> None:
+    """Raises UnsupportedMediaType for a compressed body: a few bytes could unpack to any size."""
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None and encoding.strip().lower() != b"identity":
+        shown = encoding.decode("latin-1")[:100]
+        raise UnsupportedMediaType(f"Content-Encoding is {shown!r}; send the body as it is, not compressed")
 
 
 def _too_large(limit: int) -> BodyTooLarge:

@@ -1,13 +1,13 @@
-"""JSON bytes → matrix, predictions → JSON bytes. Pure: no model, no clock, no I/O.
+"""JSON bytes → matrix, outputs → JSON bytes. Pure: no model, no clock, no I/O.
 
-Every check names the place (row and column counted from 0, as in the JSON pointer) and says what to send instead.
-The checks that every request pays run in C over whole lists; only when one fails is the offender searched for.
+This is the careful way: it takes everything that is right, and of everything else it names the place (row and column
+counted from 0, as in the JSON pointer) and says what to send instead. Most bodies are read by `quick` before.
 """
 
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
@@ -17,10 +17,11 @@ import orjson
 from numpy.typing import NDArray
 
 from fairlead_service.errors import FieldError, InvalidInput, MalformedBody, TooManyRows
-
-Matrix = NDArray[np.float64]
+from fairlead_service.inference.quick import Decoded
+from fairlead_service.models.backends import Matrix, Outputs, Want
 
 _NUMBERS: Final = frozenset({int, float})
+_NUMBERS_OR_NULL: Final = _NUMBERS | {type(None)}
 _KINDS: Final[Mapping[type, str]] = {
     bool: "a boolean",
     str: "a string",
@@ -30,7 +31,9 @@ _KINDS: Final[Mapping[type, str]] = {
     int: "a number",
     float: "a number",
 }
+_WANTS: Final = ("probabilities", "scores")
 _NAMES_SHOWN: Final = 20
+_NAME_CHARACTERS: Final = 100
 _OTHER_LISTS: Final = 2000
 """Lists and objects that a body may have beside its rows (`hyperparameters`, `tags`)."""
 
@@ -45,42 +48,50 @@ class Expected:
     n_features: int | None = None
     """None: whatever the first row has."""
     feature_names: tuple[str, ...] | None = None
+    """Rows may be objects with these keys."""
     one_row: bool = False
     """Whether one row may be given as a flat list."""
+    accepts_missing: bool = False
+    """Whether null stands for a missing value (NaN in the matrix)."""
 
 
-@dataclass(frozen=True, slots=True)
-class PredictRequest:
-    matrix: Matrix
-    """Shape (n, n_features), C-contiguous."""
-    probabilities: bool
-
-
-def decode_predict(body: bytes, expected: Expected) -> PredictRequest:
+def decode_predict(body: bytes, expected: Expected) -> Decoded:
     """Reads the body of `/predict`. Raises MalformedBody, InvalidInput or TooManyRows."""
     document = parse_object(body, expected)
-    unknown = document.keys() - {"features", "probabilities"}
+    unknown = document.keys() - {"features", *_WANTS}
     if unknown:
-        raise _invalid(_pointer(min(unknown)), f"unknown field {min(unknown)!r}; known are features, probabilities")
+        known = ", ".join(("features", *_WANTS))
+        raise _invalid(_pointer(min(unknown)), f"unknown field {min(unknown)!r}; known are {known}")
     if "features" not in document:
         raise _invalid("/features", 'features is missing; send {"features": [[…], …]}')
-    probabilities = document.get("probabilities", False)
-    if not isinstance(probabilities, bool):
-        raise _invalid("/probabilities", f"probabilities is {_kind(probabilities)}; send true or false")
-    features = matrix(document["features"], expected)
+    for name in _WANTS:
+        if not isinstance(document.get(name, False), bool):
+            raise _invalid(f"/{name}", f"{name} is {_kind(document[name])}; send true or false")
+    features, names, quotes = document["features"], expected.feature_names, 2 * len(document)
+    if names is not None and isinstance(features, list) and dict in map(type, features):
+        features = _by_name(features, expected, names)
+        quotes += len(features) * sum(2 + name.count('"') for name in names)
+    rows = matrix(features, expected)
     # All strings of a right body are its keys, so the quotes count them: cheaper than a parser that sees duplicates.
-    if body.count(b'"') != 2 * len(document):
+    if body.count(b'"') != quotes and has_duplicate_keys(body):
         raise MalformedBody("a key appears twice in the body; send each once")
-    return PredictRequest(features, probabilities)
+    return Decoded(rows, Want(document.get("probabilities", False), document.get("scores", False)))
 
 
-def encode_predict(predictions: NDArray[Any], identity: Mapping[str, object], **more: object) -> bytes:
-    """The answer of `/predict`: floats keep every bit, integers, strings and booleans keep their kind."""
-    return orjson.dumps(
-        {"predictions": predictions, **identity, **more},
-        default=_from_numpy,
-        option=orjson.OPT_SERIALIZE_NUMPY,
-    )
+def encode_predict(outputs: Outputs, identity: bytes, classes: bytes) -> bytes:
+    """The answer of `/predict`: floats keep every bit, integers, strings and booleans keep their kind.
+
+    `identity` is a part of a JSON object, `"run_id":"…"`; `classes` a JSON list, used beside probabilities and scores.
+    """
+    parts = [b'{"predictions":', _dumps(outputs.predictions), b",", identity]
+    if outputs.probabilities is not None or outputs.scores is not None:
+        parts += [b',"classes":', classes]
+    if outputs.probabilities is not None:
+        parts += [b',"probabilities":', _dumps(outputs.probabilities)]
+    if outputs.scores is not None:
+        parts += [b',"scores":', _dumps(outputs.scores)]
+    parts.append(b"}")
+    return b"".join(parts)
 
 
 def parse_object(body: bytes, expected: Expected) -> dict[str, Any]:
@@ -135,10 +146,14 @@ def matrix(value: object, expected: Expected) -> Matrix:
     width = expected.n_features if expected.n_features is not None else len(rows[0])
     if width == 0 or set(map(len, rows)) != {width}:
         raise _wrong_width(rows, width, expected, flat)
-    if not set(map(type, chain.from_iterable(rows))) <= _NUMBERS:
+    kinds = set(map(type, chain.from_iterable(rows)))
+    if not kinds <= (_NUMBERS_OR_NULL if expected.accepts_missing else _NUMBERS):
         raise _not_a_number(rows, expected, flat)
-    result = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * width).reshape(len(rows), width)
-    if not np.isfinite(result).all():
+    values: Iterable[float] = chain.from_iterable(rows)
+    if type(None) in kinds:
+        values = (math.nan if value is None else value for value in values)
+    result = np.fromiter(values, np.float64, len(rows) * width).reshape(len(rows), width)
+    if np.isinf(result).any():  # JSON has no NaN, but 1e400 is one of its numbers
         raise _not_a_number(rows, expected, flat)
     return result
 
@@ -170,8 +185,10 @@ def _wrong_width(rows: Sequence[list[Any]], width: int, expected: Expected, flat
 def _not_a_number(rows: Sequence[list[Any]], expected: Expected, flat: bool) -> InvalidInput:
     for i, row in enumerate(rows):
         for j, value in enumerate(row):
+            if value is None and expected.accepts_missing:
+                continue
             if type(value) not in _NUMBERS or not math.isfinite(value):
-                what = f"is {_kind(value)}; send a finite number"
+                what = f"is {_kind(value)}; {_send(expected)}"
                 if flat:
                     detail = f"{expected.field}[{j}] ({_column(j, expected)}) {what}"
                     return _problem(FieldError(pointer=f"/{expected.field}/{j}", detail=detail))
@@ -191,9 +208,9 @@ def _malformed(body: bytes, error: orjson.JSONDecodeError, expected: Expected) -
     path, value = place
     match path:
         case (expected.field, int(i), int(j)):
-            return _problem(cell_error(i, j, f"is {_kind(value)}; send a finite number", expected))
+            return _problem(cell_error(i, j, f"is {_kind(value)}; {_send(expected)}", expected))
         case (expected.field, int(j)):
-            detail = f"{expected.field}[{j}] ({_column(j, expected)}) is {_kind(value)}; send a finite number"
+            detail = f"{expected.field}[{j}] ({_column(j, expected)}) is {_kind(value)}; {_send(expected)}"
             return _problem(FieldError(pointer=_pointer(*path), detail=detail))
     return _invalid(_pointer(*path), f"{_pointer(*path)} is {_kind(value)}; JSON has only finite numbers")
 
@@ -216,6 +233,35 @@ def _children(value: object) -> Iterator[tuple[str | int, object]]:
     if isinstance(value, dict):
         return iter(value.items())
     return iter(enumerate(value)) if isinstance(value, list) else iter(())
+
+
+def _by_name(rows: list[Any], expected: Expected, names: tuple[str, ...]) -> list[list[Any]]:
+    """Rows given as objects, as lists in the order of the model's features."""
+    known = frozenset(names)
+    for index, row in enumerate(rows):
+        where, place = f"/{expected.field}/{index}", f"{expected.field}[{index}] (row {index})"
+        if type(row) is not dict:
+            raise _invalid(where, f"{place} is {_kind(row)} and another row is an object; send all rows alike")
+        if row.keys() != known:
+            missing, unknown = [name for name in names if name not in row], sorted(row.keys() - known)
+            what = (
+                f"without {_quoted(missing)}" if missing else f"with {_quoted(unknown)}, which the model does not have"
+            )
+            raise _invalid(where, f"{place} is an object {what}; send a number for each of {_quoted(names)}")
+    return [[row[name] for name in names] for row in rows]
+
+
+def _quoted(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(repr(name[:_NAME_CHARACTERS]) for name in names[:_NAMES_SHOWN]) + more
+
+
+def _send(expected: Expected) -> str:
+    return f"send a finite number{', or null for a missing value' if expected.accepts_missing else ''}"
+
+
+def _dumps(values: NDArray[Any]) -> bytes:
+    return orjson.dumps(values, default=_from_numpy, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _column(column: int, expected: Expected) -> str:

@@ -4,20 +4,38 @@ A request reads `slot.current` once and uses nothing else, so a swap in between 
 is built, and has answered its own input example, before the old one goes.
 """
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import numpy as np
+import orjson
 
 from fairlead_service.models import bundle as bundles
-from fairlead_service.models.backends import Backend, Want, build
+from fairlead_service.models.backends import Backend, Matrix, Want, build
 from fairlead_service.models.bundle import Bundle, Manifest
+
+_MANY: Final = 64
+_TIMES: Final = 3
+"""The least of so many counts: the first call warms up, and another process may have had the processor."""
 
 
 class ModelError(Exception):
     """A bundle is whole, but its model can't be served; the message says what failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a model call takes, measured when the model was warmed up: it decides what may run on the event loop."""
+
+    call_seconds: float
+    row_seconds: float
+
+    def seconds(self, rows: int) -> float:
+        return self.call_seconds + rows * self.row_seconds
 
 
 @dataclass(frozen=True)
@@ -26,6 +44,7 @@ class Serving:
 
     bundle: Bundle
     backend: Backend
+    cost: Cost
     loaded_at: datetime
 
     @property
@@ -37,11 +56,19 @@ class Serving:
         return self.manifest.identity.run_id
 
     @cached_property
-    def answer(self) -> dict[str, object]:
-        """What every answer says of the model."""
+    def n_features(self) -> int:
+        return self.manifest.n_features
+
+    @cached_property
+    def identity_json(self) -> bytes:
+        """What every answer of `/predict` says of the model: `"run_id":"…"` and, if it has them, name and version."""
         identity = self.manifest.identity
         fields = {"run_id": identity.run_id, "model_name": identity.name, "model_version": identity.version}
-        return {key: value for key, value in fields.items() if value is not None}
+        return orjson.dumps({key: value for key, value in fields.items() if value is not None})[1:-1]
+
+    @cached_property
+    def classes_json(self) -> bytes:
+        return orjson.dumps(self.manifest.classes)
 
 
 class Slot:
@@ -66,16 +93,31 @@ def prepare(directory: Path) -> Serving:
         backend = build(bundle)
     except Exception as error:
         raise ModelError(f"the model in {directory} does not load: {type(error).__name__}: {error}") from error
-    _warm_up(bundle, backend)
-    return Serving(bundle=bundle, backend=backend, loaded_at=datetime.now(UTC))
+    return Serving(bundle=bundle, backend=backend, cost=_warm_up(bundle, backend), loaded_at=datetime.now(UTC))
 
 
-def _warm_up(bundle: Bundle, backend: Backend) -> None:
+def _warm_up(bundle: Bundle, backend: Backend) -> Cost:
+    """Lets the model answer its own input example, or zeros without one, and looks at the clock."""
     manifest = bundle.manifest
-    if manifest.input_example is None:
-        return
-    rows = np.array(manifest.input_example, dtype=np.float64)
+    example = manifest.input_example
+    rows = np.array(example if example is not None else [[0.0] * manifest.n_features], dtype=np.float64)
     try:
         backend.evaluate(rows, Want(manifest.has_probabilities, manifest.has_scores))
+        return _measure(backend, rows)
     except Exception as error:
+        if example is None:  # zeros may well be what the model does not take
+            return Cost(call_seconds=1.0, row_seconds=0.0)
         raise ModelError(f"the model fails on its own input example: {type(error).__name__}: {error}") from error
+
+
+def _measure(backend: Backend, rows: Matrix) -> Cost:
+    one, many = rows[:1], np.resize(rows, (_MANY, rows.shape[1]))
+    call = min(_seconds(backend, one) for _ in range(_TIMES))
+    all_rows = min(_seconds(backend, many) for _ in range(_TIMES))
+    return Cost(call_seconds=call, row_seconds=max(0.0, all_rows - call) / (_MANY - 1))
+
+
+def _seconds(backend: Backend, rows: Matrix) -> float:
+    started = time.perf_counter()
+    backend.evaluate(rows, Want())
+    return time.perf_counter() - started

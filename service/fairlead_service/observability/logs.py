@@ -5,8 +5,10 @@ a line. Events: `request` (one an HTTP request), `error`, `audit` (who trained o
 `started` (with the port), `log` (everything else).
 """
 
+import itertools
 import logging
 import sys
+import time
 import traceback
 import uuid
 from collections.abc import Mapping
@@ -17,6 +19,8 @@ from typing import Any, Final, TextIO
 import orjson
 from opentelemetry import trace
 
+from fairlead_service.observability.lines import BufferedLines, DirectLines, Lines
+
 LOGGER: Final = logging.getLogger("fairlead")
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -24,8 +28,13 @@ _FIELDS: Final = "fairlead_fields"
 _NOISY: Final = ("asyncio", "opentelemetry", "urllib3", "httpx")
 
 
+_PROCESS: Final = uuid.uuid4().hex[:20]
+_numbers: Final = itertools.count()
+
+
 def new_request_id() -> str:
-    return uuid.uuid4().hex
+    """32 hexadecimal digits, unlike any other process's: the first 20 are this process's own, the rest count."""
+    return f"{_PROCESS}{next(_numbers):012x}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -56,9 +65,67 @@ class JsonFormatter(logging.Formatter):
         return _encode(line)
 
 
+class _Handler(logging.Handler):
+    """Hands lines on; a warning and what is worse leaves the process before anything else happens."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.write(self.format(record).encode() + b"\n")
+            if record.levelno >= logging.WARNING:
+                self._lines.flush()
+        except Exception:
+            self.handleError(record)
+
+
+class RequestLog:
+    """One line a request, made without the detours of `logging`: they cost five times the line."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._prefix = ""
+
+    def write(self, level: int, trace_id: str | None, fields: dict[str, Any]) -> None:
+        """`fields` are the line's own, without timestamp, level and service."""
+        if _target is None or not LOGGER.isEnabledFor(level):
+            return
+        lines, service = _target
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second, self._prefix = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        line = {
+            "timestamp": f"{self._prefix}.{int((now - second) * 1000):03d}+00:00",
+            "level": "info" if level == logging.INFO else logging.getLevelName(level).lower(),
+            "event": "request",
+            **fields,
+            "service": service,
+            "logger": LOGGER.name,
+        }
+        if trace_id is not None:
+            line["trace_id"] = trace_id
+        try:
+            lines.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        except TypeError:  # a path that is no text
+            lines.write(_encode(line).encode() + b"\n")
+
+
+_target: tuple[Lines, str] | None = None
+"""Where request lines go, and the name of this service; None until `configure`."""
+
+
 def configure(level: str, service: str, stream: TextIO | None = None) -> None:
-    """Makes the root logger write JSON lines; uvicorn's loggers, which it starts without handlers, end there too."""
-    handler = logging.StreamHandler(stream if stream is not None else sys.stdout)
+    """Makes the root logger write JSON lines; uvicorn's loggers, which it starts without handlers, end there too.
+
+    Lines go to standard output from a thread of their own, or to `stream` at once.
+    """
+    global _target
+    lines: Lines = DirectLines(stream) if stream is not None else BufferedLines(sys.stdout.fileno())
+    _target = (lines, service)
+    handler = _Handler(lines)
     handler.setFormatter(JsonFormatter(service))
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -10,7 +10,6 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from fairlead_service.models.slot import Serving
-from fairlead_service.observability.tracing import sampled_trace_id
 
 UNMATCHED: Final = "unmatched"
 """The path label of requests that no route takes."""
@@ -39,9 +38,11 @@ class Metrics:
             registry=registry,
         )
         self._requests = Counter("http_requests", "HTTP requests answered", request, registry=registry)
-        self.in_progress = Gauge(
+        self.in_progress = 0
+        """Requests in flight; a plain number, written by the event loop's thread alone and read at scrapes."""
+        Gauge(
             "http_requests_in_progress", "Requests in flight, without probes and scrapes", registry=registry
-        )
+        ).set_function(lambda: self.in_progress)
         self._prediction = Histogram(
             "prediction_time_seconds", "Time of one model call", buckets=_PREDICTION, registry=registry
         )
@@ -63,21 +64,29 @@ class Metrics:
         self._model = Gauge(
             "model_info", "1 for the model that serves", ("run_id", "model", "version", "backend"), registry=registry
         )
+        self._proof = Gauge(
+            "model_proof_rows",
+            "Rows on which the serving model was checked at its load; verdict is identical (to scikit-learn, in every "
+            "bit), loaded or untested",
+            ("verdict",),
+            registry=registry,
+        )
         self._children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
-    def request(self, method: str, path: str, status: int, seconds: float) -> None:
-        """Counts one answered request; `path` is a route template or UNMATCHED."""
+    def request(self, method: str, path: str, status: int, seconds: float, trace_id: str | None) -> None:
+        """Counts one answered request; `path` is a route template or UNMATCHED, `trace_id` that of its span, if any."""
         key = (method if method in _METHODS else "other", path, status)
         children = self._children.get(key)
         if children is None:
             labels = (key[0], path, str(status))
             children = self._children[key] = (self._duration.labels(*labels), self._requests.labels(*labels))
-        exemplar = _exemplar()
+        exemplar = None if trace_id is None else {"trace_id": trace_id}
         children[0].observe(seconds, exemplar)
         children[1].inc(1, exemplar)
 
-    def prediction(self, rows: int, seconds: float) -> None:
-        self._prediction.observe(seconds, _exemplar())
+    def prediction(self, rows: int, seconds: float, trace_id: str | None) -> None:
+        """Counts one model call; `trace_id` is that of one of its requests that has a span."""
+        self._prediction.observe(seconds, None if trace_id is None else {"trace_id": trace_id})
         self._rows.observe(rows)
 
     def training(self, algorithm: str, outcome: str, seconds: float) -> None:
@@ -87,8 +96,10 @@ class Metrics:
         self._load.labels(outcome).observe(seconds)
 
     def serving(self, model: Serving) -> None:
-        """Makes `model` the only one in `model_info`."""
-        identity = model.manifest.identity
+        """Makes `model` the only one in `model_info` and `model_proof_rows`."""
+        identity, proof = model.manifest.identity, model.manifest.proof
+        self._proof.clear()
+        self._proof.labels(proof.verdict).set(proof.rows)
         self._model.clear()
         self._model.labels(identity.run_id, identity.name or "", identity.version or "", model.backend.name).set(1)
 
@@ -154,8 +165,3 @@ def _quantiles(samples: Iterable[Any]) -> dict[str, float | None]:
 
 def _value(samples: Iterable[Any], suffix: str) -> float:
     return float(next(sample.value for sample in samples if sample.name.endswith(suffix)))
-
-
-def _exemplar() -> dict[str, str] | None:
-    trace_id = sampled_trace_id()
-    return {"trace_id": trace_id} if trace_id is not None else None

@@ -1,5 +1,6 @@
 """Around every request: its id, its span, its metrics, its log line, the end of old connections, and the answer to
-whatever escaped. Pure ASGI, because Starlette's `BaseHTTPMiddleware` costs ten times as much.
+whatever escaped. Pure ASGI, because Starlette's `BaseHTTPMiddleware` costs ten times as much, and with nothing done for
+a request that need not be: this is on the path of every prediction.
 """
 
 import logging
@@ -11,9 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fairlead_service import contract, errors
 from fairlead_service.inference.body import DisconnectError
+from fairlead_service.inference.raw import ROUTE
 from fairlead_service.observability import logs
 from fairlead_service.observability.metrics import UNMATCHED, Metrics
-from fairlead_service.observability.tracing import Tracing
+from fairlead_service.observability.tracing import Tracing, trace_id_of
 from fairlead_service.server import Drain, connection_expired
 
 REQUEST_ID: Final = b"x-request-id"
@@ -33,24 +35,51 @@ class Observed:
         self._metrics = metrics
         self._tracing = tracing
         self._drain = drain
+        self._log = logs.RequestLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        headers = dict(scope["headers"])
+        request_id = _request_id(headers.get(REQUEST_ID))
         logs.request_id.set(request_id)
         scope.setdefault("state", {})["request_id"] = request_id
         quiet = scope["path"].startswith(_QUIET)
-        if not quiet:
-            self._metrics.in_progress.inc()
+        counted = not quiet
+        self._metrics.in_progress += counted
         try:
-            await self._request(scope, receive, send, request_id, quiet)
+            method = scope["method"]
+            span = self._tracing.request_span(
+                method, headers, {"http.request.method": method, "url.path": scope["path"]}
+            )
+            if span is None:
+                trace_id = trace_id_of(headers.get(b"traceparent"))
+                await self._request(scope, receive, send, request_id, quiet, trace_id, sampled=False)
+                return
+            with span as current:
+                trace_id = f"{current.get_span_context().trace_id:032x}"
+                try:
+                    status = await self._request(scope, receive, send, request_id, quiet, trace_id, sampled=True)
+                    current.set_attribute("http.response.status_code", status)
+                finally:
+                    current.update_name(f"{method} {_template(scope)}")
+                    current.set_attribute("http.route", _template(scope))
         finally:
-            if not quiet:
-                self._metrics.in_progress.dec()
+            self._metrics.in_progress -= counted
 
-    async def _request(self, scope: Scope, receive: Receive, send: Send, request_id: str, quiet: bool) -> None:
+    async def _request(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: str,
+        quiet: bool,
+        trace_id: str | None,
+        *,
+        sampled: bool,
+    ) -> int:
+        """Answers; returns the status that was sent."""
         started = time.perf_counter()
         status = 0
 
@@ -58,61 +87,57 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = list(message.get("headers", ()))
-                headers.append((REQUEST_ID, request_id.encode()))
+                more = [(REQUEST_ID, request_id.encode())]
+                headers = message.get("headers", ())
                 if (self._drain.active or connection_expired(scope)) and _CLOSE not in headers:
-                    headers.append(_CLOSE)
-                message = {**message, "headers": headers}
+                    more.append(_CLOSE)
+                message = {**message, "headers": [*headers, *more]}
             await send(message)
 
-        attributes = {"http.request.method": scope["method"], "url.path": scope["path"]}
-        with self._tracing.request_span(scope["method"], scope["headers"], attributes) as span:
-            try:
-                await self._app(scope, receive, send_more)
-            except DisconnectError:
-                status = _CLIENT_GONE
-            except Exception as error:
-                logs.error(f"{scope['method']} {_template(scope)} failed", error)
-                if status == 0:
-                    await _answer_500(send_more, request_id)
-                else:
-                    raise  # the answer is under way: uvicorn cuts the connection
-            finally:
-                seconds = time.perf_counter() - started
-                template = _template(scope)
-                if span.is_recording():
-                    span.update_name(f"{scope['method']} {template}")
-                    span.set_attributes({"http.route": template, "http.response.status_code": status})
-                self._metrics.request(scope["method"], template, status, seconds)
-                _log(scope, template, status, seconds, quiet)
+        try:
+            await self._app(scope, receive, send_more)
+        except DisconnectError:
+            status = _CLIENT_GONE
+        except Exception as error:
+            logs.error(f"{scope['method']} {_template(scope)} failed", error)
+            if status != 0:
+                raise  # the answer is under way: uvicorn cuts the connection
+            await _answer_500(send_more, request_id)
+        finally:
+            seconds = time.perf_counter() - started
+            template = _template(scope)
+            self._metrics.request(scope["method"], template, status, seconds, trace_id if sampled else None)
+            client = scope.get("client")
+            self._log.write(
+                logging.DEBUG if quiet and status < 500 else logging.INFO,
+                trace_id,
+                {
+                    "message": f"{scope['method']} {template} {status}",
+                    "method": scope["method"],
+                    "path": scope["path"][:200],
+                    "route": template,
+                    "status": status,
+                    "duration_ms": round(seconds * 1000, 3),
+                    "client": client[0] if client else None,
+                    "request_id": request_id,
+                },
+            )
+        return status
 
 
 def _template(scope: Scope) -> str:
+    raw = scope.get(ROUTE)
+    if raw is not None:
+        return str(raw)
     path = getattr(scope.get("route"), "path", None)
     if isinstance(path, str):
         return path
     return scope["path"] if scope["path"] in _NO_TEMPLATE else UNMATCHED
 
 
-def _log(scope: Scope, template: str, status: int, seconds: float, quiet: bool) -> None:
-    client = scope.get("client")
-    logs.event(
-        "request",
-        f"{scope['method']} {template} {status}",
-        level=logging.DEBUG if quiet and status < 500 else logging.INFO,
-        method=scope["method"],
-        path=scope["path"][:200],
-        route=template,
-        status=status,
-        duration_ms=round(seconds * 1000, 3),
-        client=client[0] if client else None,
-    )
-
-
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == REQUEST_ID and _ACCEPTED_ID.fullmatch(value):
-            return str(value.decode())
+def _request_id(sent: bytes | None) -> str:
+    if sent is not None and _ACCEPTED_ID.fullmatch(sent):
+        return sent.decode()
     return logs.new_request_id()
 
 

@@ -6,8 +6,12 @@ and `OTEL_TRACES_SAMPLER_ARG`, else every request is sampled.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import random
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
@@ -15,38 +19,82 @@ from opentelemetry import trace
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
+_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?")
+_sampled: ContextVar[bool | None] = ContextVar("sampled", default=None)
+"""Whether the current request has a span; None outside of requests."""
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which requests get a span, as OpenTelemetry's samplers decide it, but before anything is allocated."""
+
+    ratio: float
+    """Of requests whose caller did not decide."""
+    parent_based: bool
+    """Whether the caller's decision counts."""
+
+    def decide(self, parent: bytes | None) -> bool:
+        if parent is not None and self.parent_based:
+            match = _TRACEPARENT.fullmatch(parent)
+            if match is not None:
+                return bool(int(match[2], 16) & 1)
+        return self.ratio >= 1 or random.random() < self.ratio
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Sampling":
+        """Of `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`; everything that has no parent if they are not set
+        or not one of the standard names."""
+        name = environment.get("OTEL_TRACES_SAMPLER", "parentbased_always_on").strip().lower()
+        kind = name.removeprefix("parentbased_")
+        try:
+            argument = float(environment.get("OTEL_TRACES_SAMPLER_ARG", "1"))
+        except ValueError:
+            argument = 1.0
+        ratio = {"always_off": 0.0, "traceidratio": min(max(argument, 0.0), 1.0)}.get(kind, 1.0)
+        return cls(ratio, parent_based=name.startswith("parentbased_"))
 
 
 class Tracing:
     """One application's tracer. Without a provider every span is a no-op that carries no context."""
 
-    def __init__(self, provider: "TracerProvider | None") -> None:
+    def __init__(self, provider: "TracerProvider | None", sampling: Sampling) -> None:
         self._provider = provider
+        self._sampling = sampling
         self._tracer = provider.get_tracer("fairlead") if provider is not None else trace.NoOpTracer()
 
     @property
     def enabled(self) -> bool:
         return self._provider is not None
 
+    def recording(self) -> bool:
+        """Whether the current request has a span. Cheap."""
+        return self._provider is not None and _sampled.get() is True
+
     def span(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[trace.Span]:
-        """A span below the current one; exceptions that leave it are recorded."""
-        if self._provider is None:
+        """A span below the current one, none in a request that has none; exceptions that leave it are recorded."""
+        if self._provider is None or _sampled.get() is False:
             return _nothing()
         return self._tracer.start_as_current_span(name, attributes=dict(attributes))
 
     def request_span(
-        self, name: str, headers: Iterable[tuple[bytes, bytes]], attributes: Mapping[str, str | int]
-    ) -> AbstractContextManager[trace.Span]:
-        """The server span of an HTTP request, below the caller's `traceparent` if there is one."""
+        self, name: str, headers: Mapping[bytes, bytes], attributes: Mapping[str, str | int]
+    ) -> AbstractContextManager[trace.Span] | None:
+        """The server span of an HTTP request, below the caller's `traceparent` if there is one; None if the request
+        is not sampled, which is decided here, before any span is made."""
         if self._provider is None:
-            return _nothing()
+            return None
+        parent = headers.get(b"traceparent")
+        sampled = self._sampling.decide(parent)
+        _sampled.set(sampled)
+        if not sampled:
+            return None
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         carrier = {
-            key.decode("latin-1"): value.decode("latin-1")
-            for key, value in headers
-            if key in (b"traceparent", b"tracestate")
+            name: headers[name.encode()].decode("latin-1")
+            for name in ("traceparent", "tracestate")
+            if name.encode() in headers
         }
         return self._tracer.start_as_current_span(
             name,
@@ -72,26 +120,28 @@ class Tracing:
             self._provider.shutdown()
 
 
-def sampled_trace_id() -> str | None:
-    """The current trace's id if its spans are kept: what an exemplar may point to."""
-    context = trace.get_current_span().get_span_context()
-    return trace.format_trace_id(context.trace_id) if context.is_valid and context.trace_flags.sampled else None
+def trace_id_of(parent: bytes | None) -> str | None:
+    """The trace id in a `traceparent` header, if it is one: for the log lines of requests that have no span."""
+    match = _TRACEPARENT.fullmatch(parent) if parent is not None else None
+    return match[1].decode() if match is not None else None
 
 
 def from_environment(service: str, processor: "SpanProcessor | None" = None) -> Tracing:
     """Tracing as OpenTelemetry's variables say; `processor` takes the exporter's place in tests."""
     wanted = processor is not None or any(os.environ.get(name) for name in _ENDPOINTS)
     if not wanted or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        return Tracing(None)
+        return Tracing(None, Sampling.from_environment({}))
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
     name = os.environ.get("OTEL_SERVICE_NAME", service)
-    provider = TracerProvider(resource=Resource.create({"service.name": name}), shutdown_on_exit=False)
+    resource = Resource.create({"service.name": name})
+    provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)  # decided by Sampling
     provider.add_span_processor(processor if processor is not None else BatchSpanProcessor(OTLPSpanExporter()))
-    return Tracing(provider)
+    return Tracing(provider, Sampling.from_environment(os.environ))
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from fairlead_service.errors import InvalidInput, MalformedBody, Problem, TooManyRows
 from fairlead_service.inference import codec
 from fairlead_service.inference.codec import Expected
+from fairlead_service.inference.quick import Decoded, Decoder
+from fairlead_service.models.backends import Outputs, Want
 
 FREE = Expected(field="features", max_rows=50, one_row=True)
 FOUR = Expected(field="features", max_rows=50, n_features=4, one_row=True)
@@ -30,7 +32,7 @@ json_values = st.recursive(
 )
 
 
-def decoded(body: bytes) -> codec.PredictRequest | Problem:
+def decoded(body: bytes) -> Decoded | Problem:
     try:
         return codec.decode_predict(body, FOUR)
     except Problem as problem:
@@ -57,7 +59,7 @@ def test_one_row_is_a_matrix_of_one_row(row: list[float]) -> None:
 
 @given(st.lists(finite | st.floats(), min_size=1))
 def test_predictions_leave_bit_for_bit(values: list[float]) -> None:
-    answer = codec.encode_predict(np.array(values), {"run_id": "r"})
+    answer = codec.encode_predict(Outputs(np.array(values)), b'"run_id":"r"', b"null")
     for got, want in zip(json.loads(answer)["predictions"], values, strict=True):
         assert got == want or (got is None and not math.isfinite(want))
 
@@ -68,15 +70,17 @@ def test_predictions_leave_bit_for_bit(values: list[float]) -> None:
 )
 @pytest.mark.parametrize("dtype", [None, object])
 def test_labels_keep_their_type(labels: list[Any], dtype: Any) -> None:
-    got = json.loads(codec.encode_predict(np.array(labels, dtype=dtype), {}))["predictions"]
+    got = json.loads(codec.encode_predict(Outputs(np.array(labels, dtype=dtype)), b'"run_id":"r"', b"null"))[
+        "predictions"
+    ]
     assert got == labels
     assert [type(label) for label in got] == [type(label) for label in labels]
 
 
 def test_columns_of_a_matrix_need_not_be_contiguous() -> None:
     probabilities = np.arange(6.0).reshape(2, 3).T
-    answer = codec.encode_predict(np.array([1]), {}, probabilities=probabilities)
-    assert json.loads(answer)["probabilities"] == probabilities.tolist()
+    answer = json.loads(codec.encode_predict(Outputs(np.array([1]), probabilities), b'"run_id":"r"', b"[0,1]"))
+    assert answer == {"predictions": [1], "run_id": "r", "classes": [0, 1], "probabilities": probabilities.tolist()}
 
 
 @given(json_values)
@@ -86,7 +90,7 @@ def test_any_json_gives_a_matrix_or_a_problem_with_4xx(value: object) -> None:
             case Problem(status=status, detail=detail):
                 assert 400 <= status < 500
                 assert detail
-            case codec.PredictRequest(matrix=matrix):
+            case Decoded(matrix=matrix):
                 assert matrix.shape[1] == 4
                 assert np.isfinite(matrix).all()
 
@@ -94,7 +98,7 @@ def test_any_json_gives_a_matrix_or_a_problem_with_4xx(value: object) -> None:
 @given(st.binary(max_size=200) | st.text(alphabet='[]{}"features:,-1.eENaInfity\\u ', max_size=200).map(str.encode))
 def test_any_bytes_give_a_matrix_or_a_problem_with_4xx(body: bytes) -> None:
     answer = decoded(body)
-    assert isinstance(answer, codec.PredictRequest) or 400 <= answer.status < 500
+    assert isinstance(answer, Decoded) or 400 <= answer.status < 500
 
 
 @given(matrices, st.data())
@@ -160,3 +164,89 @@ def test_nan_outside_the_matrix_is_named_too() -> None:
 
 def test_text_that_says_nan_is_text() -> None:
     assert codec.parse_object(orjson.dumps({"run_name": "NaN Infinity"}), FREE) == {"run_name": "NaN Infinity"}
+
+
+def same_as_the_careful_way(body: bytes, width: int) -> Decoded | None:
+    """What the quick way makes of a body; it must be what the careful way makes of it, or nothing."""
+    decoded = Decoder().decode(body, width, 50)
+    if decoded is None:
+        return None
+    careful = codec.decode_predict(body, Expected(field="features", max_rows=50, n_features=width, one_row=True))
+    assert decoded.matrix.shape == careful.matrix.shape
+    assert decoded.matrix.tobytes() == careful.matrix.tobytes()
+    assert decoded.want == careful.want
+    assert decoded.matrix.flags.c_contiguous
+    return decoded
+
+
+padding = st.sampled_from([b"", b" " * 3000])
+"""Without it a body is small enough for lists, with it large enough for the flat buffer."""
+wants = st.dictionaries(st.sampled_from(["probabilities", "scores"]), st.booleans())
+
+
+@given(matrices, wants, padding, st.booleans(), st.sampled_from([None, 1]))
+def test_the_quick_way_takes_what_is_right(
+    rows: list[list[Any]], more: dict[str, bool], pad: bytes, first: bool, indent: int | None
+) -> None:
+    document = {"features": rows} | more if first else more | {"features": rows}
+    body = json.dumps(document, indent=indent).encode() + pad
+    decoded = same_as_the_careful_way(body, len(rows[0]))
+    assert decoded is not None
+    assert decoded.want == Want(more.get("probabilities", False), more.get("scores", False))
+
+
+@given(json_values, st.dictionaries(st.sampled_from(["features", "probabilities", "x"]), json_values), padding)
+def test_the_quick_way_leaves_the_rest_to_the_careful_one(value: object, more: dict[str, Any], pad: bytes) -> None:
+    for document in (value, {"features": value}, {"features": [value, [1, 2]]}, {"features": [[1, 2]]} | more):
+        same_as_the_careful_way(json.dumps(document).encode() + pad, 2)
+
+
+@given(st.text(alphabet='[]{}"features:,-1.eE0\\u ', max_size=60).map(str.encode), padding)
+def test_the_quick_way_never_fails(body: bytes, pad: bytes) -> None:
+    for text in (body, b'{"features":[[1,2]' + body, b'{"features":[[1,2],[3,4]]' + body + b"}"):
+        same_as_the_careful_way(text + pad, 2)
+
+
+@pytest.mark.parametrize(
+    "features", ["[[1,2,3],[4]]", "[[1,[2]],3]", "[[[1,2]],[]]", "[[1,2],[]]", '[[1,2],{"a":3}]', "[[1,true],[2,3]]"]
+)
+@pytest.mark.parametrize("pad", [b"", b" " * 3000])
+def test_rows_that_do_not_end_where_they_must_are_seen(features: str, pad: bytes) -> None:
+    assert Decoder().decode(b'{"features":%b}' % features.encode() + pad, 2, 50) is None
+
+
+NAMED = Expected(field="features", max_rows=50, n_features=2, feature_names=("age", 'in"come'), accepts_missing=True)
+
+
+def test_rows_with_names_are_put_in_order() -> None:
+    rows = [{"age": 3, 'in"come': 1.5}, {'in"come': None, "age": 4}]
+    matrix = codec.decode_predict(encode({"features": rows}), NAMED).matrix
+    assert np.array_equal(matrix, [[3, 1.5], [4, math.nan]], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([{"age": 3}], "row 0) is an object without 'in\"come'"),
+        ([{"age": 3, 'in"come': 1, "x": 0}], "with 'x', which the model does not have"),
+        ([{"age": 3, 'in"come': 1}, [1, 2]], "row 1) is a list and another row is an object"),
+        ([{"age": 3, 'in"come': "1"}], 'row 0, column 1, in"come) is a string; send a finite number, or null'),
+    ],
+)
+def test_what_is_wrong_with_a_row_with_names_is_said(rows: list[Any], says: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        codec.decode_predict(encode({"features": rows}), NAMED)
+    assert says in raised.value.detail
+
+
+def test_a_name_given_twice_is_refused() -> None:
+    with pytest.raises(MalformedBody, match="twice"):
+        codec.decode_predict(b'{"features": [{"age": 1, "age": 2, "in\\"come": 3}]}', NAMED)
+    assert codec.decode_predict(b'{"features": [{"age": 1, "in\\u0022come": 3}]}', NAMED).matrix.tolist() == [[1, 3]]
+
+
+def test_null_is_a_missing_value_only_where_the_model_takes_one() -> None:
+    body = encode({"features": [[1, None]]})
+    assert np.isnan(codec.decode_predict(body, NAMED).matrix[0, 1])
+    with pytest.raises(InvalidInput, match="null"):
+        codec.decode_predict(body, Expected(field="features", max_rows=1, n_features=2))
