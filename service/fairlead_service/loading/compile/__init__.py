@@ -9,22 +9,21 @@ To teach it a type: write `compile_…(estimator, names)` that puts its arrays i
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fairlead_service.loading.compile import trees
+from fairlead_service.loading.compile import linear, trees
+from fairlead_service.loading.compile.pipeline import compile_whole
 from fairlead_service.loading.compile.result import Compiled, CompiledEstimator, Names, NotCompiled
-from fairlead_service.models.backends.native.program import Program
 
 __all__ = ["Compiled", "CompiledEstimator", "Names", "NotCompiled", "compile_estimator", "compile_model"]
 
-_ESTIMATORS: Mapping[type, Callable[[Any, Names], CompiledEstimator | NotCompiled]] = {**trees.COMPILERS}
+_ESTIMATORS: Mapping[type, Callable[[Any, Names], CompiledEstimator | NotCompiled]] = {
+    **linear.COMPILERS,
+    **trees.COMPILERS,
+}
 
 
 def compile_model(estimator: Any) -> Compiled | NotCompiled:
-    """Compiles a fitted estimator."""
-    names = Names()
-    last = compile_estimator(estimator, names)
-    if isinstance(last, NotCompiled):
-        return last
-    return Compiled(Program(estimator=last.estimator, output=last.output), names.arrays)
+    """Compiles a fitted estimator, or a pipeline of transformers and one."""
+    return compile_whole(estimator, Names(), compile_estimator)
 
 
 def compile_estimator(estimator: Any, names: Names) -> CompiledEstimator | NotCompiled:

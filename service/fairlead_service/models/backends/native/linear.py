@@ -23,9 +23,9 @@ def build_linear(record: Linear, arrays: Arrays, n_features: int) -> Callable[[N
     Raises ProgramError if the arrays are not those that the record promises.
     """
     coef, intercept = _array(arrays, record.coef), _array(arrays, record.intercept)
-    flat = coef.ndim == 1 and record.width == 1
-    if not flat and coef.shape != (record.width, n_features) or flat and coef.shape != (n_features,):
-        raise ProgramError(f"array {record.coef} has shape {coef.shape}, not that of {n_features} features")
+    expected = (n_features,) if coef.ndim == 1 and record.width == 1 else (record.width, n_features)
+    if coef.shape != expected:
+        raise ProgramError(f"array {record.coef} has shape {coef.shape}, not {expected}")
     if intercept.shape not in ((), (record.width,)):
         raise ProgramError(f"array {record.intercept} has shape {intercept.shape}, not ({record.width},)")
     return _sparse(coef, intercept, record.width) if record.product == "sparse" else _dense(coef, intercept)
