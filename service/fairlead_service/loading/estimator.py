@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairlead_service.loading import safety, structure
+from fairlead_service.loading import safety
 from fairlead_service.loading.errors import LoadError, corrupt, refused, unsupported
 
 
@@ -28,16 +28,21 @@ def open_skops(path: Path, limit: int) -> Opened:
     return Opened(_load(path, types), path.read_bytes(), types)
 
 
+def check_serialization(serialization: str, *, allow_pickle: bool) -> None:
+    """Raises LoadError(ModelRefused) for a model that runs code when it is read, unless that is allowed."""
+    if serialization != "skops" and not allow_pickle:
+        raise refused(
+            f"the model is stored as {serialization}, which can run any code when read; log it with "
+            "serialization_format='skops' (MLflow's default), or set allowPickle if you trust whoever logged it"
+        )
+
+
 def open_pickle(path: Path, serialization: str, *, allowed: bool, limit: int) -> Opened:
     """Unpickles, which may run any code the author put there, and re-dumps as skops so that no server unpickles.
 
     Raises LoadError: ModelRefused unless allowed, ModelCorrupt, ModelUnsupported if skops can't express the model.
     """
-    if not allowed:
-        raise refused(
-            f"the model is stored as {serialization}, which can run any code when read; log it with "
-            "serialization_format='skops' (MLflow's default), or set allowPickle if you trust whoever logged it"
-        )
+    check_serialization(serialization, allow_pickle=allowed)
     estimator = _unpickle(path)
     import skops.io
 
@@ -58,6 +63,8 @@ def open_pickle(path: Path, serialization: str, *, allowed: bool, limit: int) ->
 
 def _load(path: Path, types: tuple[str, ...]) -> Any:
     import skops.io
+
+    from fairlead_service.loading import structure
 
     try:
         with warnings.catch_warnings():

@@ -1,19 +1,23 @@
-"""One load from start to end: resolve, fetch, check, prove, write."""
+"""One load from start to end: resolve, fetch, check, compile, prove, write; or take the bundle that is there."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from fairlead_service import native
 from fairlead_service.contract import FailureReason
+from fairlead_service.loading import attached, mlmodel, reference, versions
 from fairlead_service.loading import estimator as estimators
-from fairlead_service.loading import mlmodel, proof, reference, versions
-from fairlead_service.loading.errors import LoadError, corrupt, not_found, refused
-from fairlead_service.loading.mlmodel import ModelDescription
+from fairlead_service.loading import fetch as fetching
+from fairlead_service.loading.choice import Choice, choose
+from fairlead_service.loading.errors import LoadError, not_found
+from fairlead_service.loading.fetch import Described, Files
 from fairlead_service.loading.safety import ALLOWED_TYPES
-from fairlead_service.loading.source import Artifacts, ResolvedModel, Source
+from fairlead_service.loading.source import ResolvedModel, Source
+from fairlead_service.loading.traits import traits
 from fairlead_service.loading.versions import VersionPolicy
 from fairlead_service.models import bundle
 from fairlead_service.models.bundle import Bundle, Identity, Manifest, Proof
@@ -22,8 +26,7 @@ Progress = Callable[[str, str], None]
 """Called with (stage, message)."""
 
 DEFAULT_MAX_BYTES: Final = 2 * 2**30
-SMALL_FILE_BYTES: Final = 16 * 2**20
-"""Limit of each file that describes the model (MLmodel, requirements, input example)."""
+_MADE_WITH: Final = ("fairlead", *versions.COMPARED)
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,8 @@ class LoadOptions:
     """Limit of the download, and of what it unpacks to."""
 
 
-@dataclass(frozen=True)
-class _Fetched:
-    description: ModelDescription
-    path: Path
-    trained_with: Mapping[str, str]
-    example: proof.Rows | None
-
-
 def load(uri: str, destination: Path, source: Source, options: LoadOptions, progress: Progress) -> Bundle:
-    """Fetches a model, checks it, tests it and writes its bundle to `destination`.
+    """Fetches a model, checks it, compiles and proves it if it can be, and writes its bundle to `destination`.
 
     Raises LoadError with a reason that says whether trying again can help.
     """
@@ -55,17 +50,90 @@ def load(uri: str, destination: Path, source: Source, options: LoadOptions, prog
     destination.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fairlead-load-", dir=destination.absolute().parent) as scratch:
         progress("fetch", f"{resolved.uri} from {resolved.artifact_uri}")
-        fetched = _fetch(source.artifacts(resolved), Path(scratch), options)
-        progress("check", f"{fetched.path.name} ({fetched.description.serialization})")
-        _check_versions(fetched, options, progress)
-        opened = _open(fetched, options)
-    declared = mlmodel.inputs(fetched.description.signature)
-    found = proof.traits(opened.estimator, declared, fetched.example)
-    progress("prove", f"{found.estimator}, {found.n_features} features")
-    proven = proof.self_test(opened.estimator, found, fetched.example)
-    progress("write", str(destination))
-    manifest = _manifest(resolved, fetched, opened, found, proven)
-    return bundle.write(destination, manifest, {bundle.SKOPS_FILE: opened.skops})
+        files = Files(source.artifacts(resolved), Path(scratch))
+        described = fetching.describe(files)
+        estimators.check_serialization(described.description.serialization, allow_pickle=options.allow_pickle)
+        _check_versions(described, options, progress)
+        made = _Load(resolved, files, described, options, progress).make()
+        progress("write", str(destination))
+        return bundle.write(destination, made.manifest, made.files)
+
+
+@dataclass(frozen=True)
+class _Load:
+    """A model that may be loaded, and the two ways to a bundle of it."""
+
+    resolved: ResolvedModel
+    files: Files
+    described: Described
+    options: LoadOptions
+    progress: Progress
+
+    def make(self) -> Choice:
+        claim = None
+        if attached.DIRECTORY in self.files.listing.directories:
+            beside = self.files.below(attached.DIRECTORY)
+            try:
+                claim = attached.manifest(beside)
+                return self._take(claim, beside)
+            except attached.UnusableError as error:
+                self.progress("check", f"the compiled bundle beside the model is not used: {error}")
+        return self._compile(claim)
+
+    def _take(self, claim: Manifest, beside: Files) -> Choice:
+        """The bundle beside the model. Raises UnusableError if the model has to be compiled here."""
+        attached.check(claim, self.options.version_policy)
+        opened = attached.open_bundle(beside, claim, self.options.max_bytes)
+        attached.check_digest(claim, fetching.sha256(self._model_file()))
+        self.progress("prove", f"compiled and proven on {claim.proof.rows} rows when it was logged")
+        own = {"identity": self._identity(), "trained_with": dict(self.described.trained_with)}
+        contents = {name: opened.path(name).read_bytes() for name in claim.files}
+        return Choice(claim.model_copy(update=own | {"created_at": datetime.now(UTC)}), contents)
+
+    def _compile(self, claim: Manifest | None) -> Choice:
+        """Loads the model and chooses the backend that serves it. `claim`: what a bundle beside it says it is of."""
+        description = self.described.description
+        example = fetching.example(self.files, description)
+        path = self._model_file()
+        digest = fetching.sha256(path)
+        if claim is not None:
+            attached.check_digest(claim, digest)
+        self.progress("check", f"{path.name} ({description.serialization})")
+        opened = self._open(path, description.serialization)
+        found = traits(opened.estimator, mlmodel.inputs(description.signature), example)
+        self.progress("prove", f"{found.estimator}, {found.n_features} features")
+        draft = Manifest(
+            identity=self._identity(),
+            backend="sklearn",
+            trained_with=dict(self.described.trained_with),
+            trusted_types=opened.trusted_types,
+            input_example=example,
+            signature=description.signature,
+            proof=Proof(rows=0, verdict="untested"),
+            model_sha256=digest,
+            made_with=versions.installed(_MADE_WITH),
+            created_at=datetime.now(UTC),
+            **vars(found),
+        )
+        return choose(opened, found, draft, path.parent, lambda text: self.progress("prove", text))
+
+    def _open(self, path: Path, serialization: str) -> estimators.Opened:
+        limit = self.options.max_bytes
+        if serialization == "skops":
+            return estimators.open_skops(path, limit)
+        return estimators.open_pickle(path, serialization, allowed=self.options.allow_pickle, limit=limit)
+
+    def _model_file(self) -> Path:
+        return self.files.fetch(self.described.description.model_file, self.options.max_bytes)
+
+    def _identity(self) -> Identity:
+        return Identity(
+            run_id=self.resolved.run_id or "",
+            model_uri=self.resolved.uri,
+            model_id=self.resolved.model_id,
+            name=self.resolved.name,
+            version=self.resolved.version,
+        )
 
 
 def reuse(uri: str, destination: Path, options: LoadOptions) -> Bundle | None:
@@ -92,7 +160,16 @@ def reuse(uri: str, destination: Path, options: LoadOptions) -> Bundle | None:
         same = same and asked in (None, have)
     allowed = options.allow_pickle or set(manifest.trusted_types) <= ALLOWED_TYPES
     verdict = versions.compare(manifest.trained_with, versions.installed(), options.version_policy, pickled=False)
-    return found if same and allowed and not verdict.refused else None
+    return found if same and allowed and not verdict.refused and _runs_here(manifest) else None
+
+
+def _runs_here(manifest: Manifest) -> bool:
+    """Whether a native bundle's program is of the format that this image has a kernel for; any other bundle runs."""
+    if manifest.backend != "native":
+        return True
+    from fairlead_service.models.backends.native.program import PROGRAM_FORMAT
+
+    return manifest.program_format == PROGRAM_FORMAT and native.available()
 
 
 def _identified(resolved: ResolvedModel, options: LoadOptions) -> ResolvedModel:
@@ -107,73 +184,10 @@ def _identified(resolved: ResolvedModel, options: LoadOptions) -> ResolvedModel:
     )
 
 
-def _fetch(artifacts: Artifacts, directory: Path, options: LoadOptions) -> _Fetched:
-    """Downloads the few files that matter; whatever else is beside them stays where it is."""
-    sizes = artifacts.sizes()
-
-    def fetch(name: str, limit: int) -> Path:
-        if name not in sizes:
-            raise corrupt(f"the model has no file {name}; it has {', '.join(sorted(sizes)) or 'no files at all'}")
-        expected = sizes[name]
-        if expected is not None and expected > limit:
-            raise refused(f"file {name} of the model has {expected} bytes, more than the {limit} allowed")
-        path = directory / name
-        artifacts.download(name, path, limit)
-        actual = path.stat().st_size
-        if expected is not None and actual != expected:
-            raise corrupt(f"file {name} of the model is truncated: {actual} bytes of {expected}")
-        return path
-
-    description = mlmodel.describe(fetch("MLmodel", SMALL_FILE_BYTES).read_bytes())
-    trained_with = dict(description.versions)
-    if "requirements.txt" in sizes:
-        text = fetch("requirements.txt", SMALL_FILE_BYTES).read_text(errors="replace")
-        trained_with = mlmodel.requirements(text) | trained_with
-    example = None
-    if description.example_file is not None and description.example_file in sizes:
-        example = mlmodel.example_rows(fetch(description.example_file, SMALL_FILE_BYTES).read_bytes())
-    return _Fetched(description, fetch(description.model_file, options.max_bytes), trained_with, example)
-
-
-def _manifest(
-    resolved: ResolvedModel, fetched: _Fetched, opened: estimators.Opened, found: proof.Traits, proven: Proof
-) -> Manifest:
-    return Manifest(
-        identity=Identity(
-            run_id=resolved.run_id or "",
-            model_uri=resolved.uri,
-            model_id=resolved.model_id,
-            name=resolved.name,
-            version=resolved.version,
-        ),
-        backend="sklearn",
-        estimator=found.estimator,
-        task=found.task,
-        n_features=found.n_features,
-        feature_names=found.feature_names,
-        classes=found.classes,
-        has_probabilities=found.has_probabilities,
-        trained_with=dict(fetched.trained_with),
-        trusted_types=opened.trusted_types,
-        input_example=fetched.example,
-        signature=fetched.description.signature,
-        proof=proven,
-        created_at=datetime.now(UTC),
-    )
-
-
-def _check_versions(fetched: _Fetched, options: LoadOptions, progress: Progress) -> None:
-    pickled = fetched.description.serialization != "skops"
-    verdict = versions.compare(fetched.trained_with, versions.installed(), options.version_policy, pickled=pickled)
+def _check_versions(described: Described, options: LoadOptions, progress: Progress) -> None:
+    pickled = described.description.serialization != "skops"
+    verdict = versions.compare(described.trained_with, versions.installed(), options.version_policy, pickled=pickled)
     for difference in verdict.tolerated:
         progress("check", f"warning: {difference}")
     if verdict.refused:
         raise LoadError(FailureReason.VERSION_MISMATCH, "; ".join(map(str, verdict.refused)))
-
-
-def _open(fetched: _Fetched, options: LoadOptions) -> estimators.Opened:
-    if fetched.description.serialization == "skops":
-        return estimators.open_skops(fetched.path, options.max_bytes)
-    return estimators.open_pickle(
-        fetched.path, fetched.description.serialization, allowed=options.allow_pickle, limit=options.max_bytes
-    )

@@ -1,53 +1,16 @@
-"""What a loaded estimator is, and whether it answers its own input example."""
+"""Whether a model answers its own input example, and answers it as its traits promise."""
 
 import math
-import sys
 import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from fairlead_service.contract import FailureReason
-from fairlead_service.loading.errors import LoadError, unsupported
-from fairlead_service.loading.labels import json_labels
-from fairlead_service.loading.mlmodel import Inputs
-from fairlead_service.models.bundle import Label, Proof
+from fairlead_service.loading.errors import LoadError
+from fairlead_service.loading.traits import Rows, Traits
+from fairlead_service.models.bundle import Manifest, Proof
 
 if TYPE_CHECKING:
     import numpy as np
-
-Rows = tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What the server must know of an estimator without looking at it."""
-
-    estimator: str
-    task: Literal["classification", "regression"]
-    n_features: int
-    feature_names: tuple[str, ...] | None
-    classes: tuple[Label, ...] | None
-    has_probabilities: bool
-
-
-def traits(estimator: Any, declared: Inputs | None, example: Rows | None) -> Traits:
-    """Raises LoadError(ModelUnsupported) unless it is a fitted classifier or regressor of one output."""
-    from sklearn.base import BaseEstimator, is_classifier, is_regressor
-
-    kind = f"{type(estimator).__module__}.{type(estimator).__qualname__}"
-    if not isinstance(estimator, BaseEstimator) or not hasattr(estimator, "predict"):
-        raise unsupported(f"the model is a {kind}, which is not a scikit-learn estimator with `predict`")
-    if not (is_classifier(estimator) or is_regressor(estimator)):
-        raise unsupported(f"the model is a {kind}, neither a classifier nor a regressor")
-    classes = _classes(estimator) if is_classifier(estimator) else None
-    return Traits(
-        estimator=_public_name(estimator),
-        task="classification" if is_classifier(estimator) else "regression",
-        n_features=_width(estimator, declared, example),
-        feature_names=_names(estimator, declared),
-        classes=classes,
-        has_probabilities=classes is not None and hasattr(estimator, "predict_proba"),
-    )
 
 
 def self_test(estimator: Any, found: Traits, example: Rows | None) -> Proof:
@@ -75,6 +38,22 @@ def self_test(estimator: Any, found: Traits, example: Rows | None) -> Proof:
     return Proof(rows=len(x), verdict="loaded")
 
 
+def scores_fit(estimator: Any, manifest: Manifest) -> bool:
+    """Whether `decision_function` answers in the shape that is served: (n,) for two classes, else (n, n_classes)."""
+    import numpy as np
+
+    example = manifest.input_example or ((0.0,) * manifest.n_features,)
+    x = np.asarray(example, dtype=np.float64)
+    classes = len(manifest.classes or ())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scores = np.asarray(estimator.decision_function(x))
+    except Exception:  # without scores the model is as good as it was
+        return False
+    return scores.dtype == np.float64 and scores.shape == ((len(x),) if classes == 2 else (len(x), classes))
+
+
 def _check_predictions(predictions: "np.ndarray[Any, Any]", rows: int, found: Traits) -> None:
     if predictions.shape != (rows,):
         raise _failed(f"it answers {rows} rows with shape {predictions.shape}; one prediction a row is served")
@@ -97,43 +76,3 @@ def _check_probabilities(probabilities: "np.ndarray[Any, Any]", rows: int, found
 
 def _failed(what: str) -> LoadError:
     return LoadError(FailureReason.SELF_TEST_FAILED, f"the model was loaded but {what}")
-
-
-def _classes(estimator: Any) -> tuple[Label, ...]:
-    import numpy as np
-
-    classes = getattr(estimator, "classes_", None)
-    if not isinstance(classes, np.ndarray) or classes.ndim != 1 or not len(classes):
-        raise unsupported("the model is a classifier without one list of classes (multi-output, or not fitted)")
-    return json_labels(classes)
-
-
-def _width(estimator: Any, declared: Inputs | None, example: Rows | None) -> int:
-    width = getattr(estimator, "n_features_in_", None)
-    if width is None and declared is not None:
-        width = declared.n_features
-    if width is None and example is not None:
-        width = len(example[0])
-    if width is None:
-        raise unsupported("nothing says how many features the model takes; log it with an input_example or a signature")
-    if declared is not None and declared.n_features != width:
-        raise unsupported(f"the model takes {width} features but its signature declares {declared.n_features}")
-    return int(width)
-
-
-def _names(estimator: Any, declared: Inputs | None) -> tuple[str, ...] | None:
-    if declared is not None and declared.names is not None:
-        return declared.names
-    names = getattr(estimator, "feature_names_in_", None)
-    return None if names is None else tuple(map(str, names))
-
-
-def _public_name(estimator: Any) -> str:
-    """The shortest name it can be imported by: `sklearn.svm.SVC`, not the private module it is defined in."""
-    kind = type(estimator)
-    parts = kind.__module__.split(".")
-    for length in range(1, len(parts)):
-        package = ".".join(parts[:length])
-        if getattr(sys.modules.get(package), kind.__qualname__, None) is kind:
-            return f"{package}.{kind.__qualname__}"
-    return f"{kind.__module__}.{kind.__qualname__}"

@@ -34,11 +34,22 @@ class ResolvedModel:
     version: str | None = None
 
 
-class Artifacts(Protocol):
-    """The files of one model."""
+@dataclass(frozen=True)
+class Listing:
+    """What is in one directory of a store, not below it."""
 
-    def sizes(self) -> Mapping[str, int | None]:
-        """File name → bytes (None where the store does not say) of the model's own directory, not below it."""
+    files: Mapping[str, int | None]
+    """Name → bytes; None where the store does not say."""
+    directories: frozenset[str] = frozenset()
+
+
+class Artifacts(Protocol):
+    """The files of one directory: a model's own, or one in it."""
+
+    def listing(self) -> Listing: ...
+
+    def below(self, name: str) -> "Artifacts":
+        """The files of a directory in this one."""
 
     def download(self, name: str, path: Path, limit: int) -> None:
         """Writes one file to `path`; LoadError(ModelRefused) beyond `limit` bytes."""
@@ -99,7 +110,7 @@ class MlflowSource:
         if chosen in by_name:
             return replace(self._resolved(by_name[chosen]), uri=uri)
         found = ResolvedModel(uri, run_id, None, f"{run['info']['artifact_uri'].rstrip('/')}/{chosen}")
-        if "MLmodel" not in self.artifacts(found).sizes():
+        if "MLmodel" not in self.artifacts(found).listing().files:
             has = f"its models: {', '.join(sorted(by_name))}" if by_name else "it has none"
             raise not_found(
                 f"run {run_id} has no model named {chosen!r} ({has}); log one with mlflow.sklearn.log_model"
@@ -126,9 +137,15 @@ class ProxiedArtifacts:
         self._client = client
         self._root = root
 
-    def sizes(self) -> Mapping[str, int | None]:
-        files = self._client.get("mlflow-artifacts/artifacts", path=self._root).get("files", [])
-        return {file_name(file["path"]): file.get("file_size") for file in files if not file.get("is_dir")}
+    def listing(self) -> Listing:
+        found = self._client.get("mlflow-artifacts/artifacts", path=self._root).get("files", [])
+        return Listing(
+            {file_name(file["path"]): file.get("file_size") for file in found if not file.get("is_dir")},
+            frozenset(file_name(file["path"]) for file in found if file.get("is_dir")),
+        )
+
+    def below(self, name: str) -> "ProxiedArtifacts":
+        return ProxiedArtifacts(self._client, f"{self._root}/{file_name(name)}")
 
     def download(self, name: str, path: Path, limit: int) -> None:
         target = quote(f"{self._root}/{file_name(name)}")
@@ -142,13 +159,19 @@ class ClientArtifacts:
         self._root = root.rstrip("/")
         self._tracking_uri = tracking_uri
 
-    def sizes(self) -> Mapping[str, int | None]:
+    def listing(self) -> Listing:
         import mlflow
 
         mlflow.set_tracking_uri(self._tracking_uri)
         with _client_errors(self._root):
-            files = mlflow.artifacts.list_artifacts(artifact_uri=self._root)
-        return {file_name(Path(file.path).name): file.file_size for file in files if not file.is_dir}
+            found = mlflow.artifacts.list_artifacts(artifact_uri=self._root)
+        return Listing(
+            {file_name(Path(file.path).name): file.file_size for file in found if not file.is_dir},
+            frozenset(file_name(Path(file.path).name) for file in found if file.is_dir),
+        )
+
+    def below(self, name: str) -> "ClientArtifacts":
+        return ClientArtifacts(f"{self._root}/{file_name(name)}", self._tracking_uri)
 
     def download(self, name: str, path: Path, limit: int) -> None:
         import mlflow

@@ -93,6 +93,10 @@ class Manifest(_Frozen):
     proof: Proof
     model_sha256: str | None = None
     """Digest of the model file as MLflow has it: what a bundle that lies beside its model is held to."""
+    program_format: int | None = None
+    """Format of the compiled program; None without one."""
+    made_with: Mapping[str, str] = {}
+    """Distribution name → version where the bundle was made and proven (`fairlead`, `scikit-learn`, `numpy`, …)."""
     created_at: datetime
     files: Mapping[str, FileDigest] = {}
 

@@ -31,6 +31,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 
 from fairlead_service.loading import estimator as estimators
 from fairlead_service.loading import proof
+from fairlead_service.loading.traits import traits
 
 LIMIT = 2**28
 RNG = np.random.default_rng(7)
@@ -166,7 +167,7 @@ def test_passes_and_predicts_the_same(kind: str, tmp_path: Path) -> None:
     opened = estimators.open_skops(file, LIMIT)
 
     example = tuple(map(tuple, X[:5].tolist()))
-    found = proof.traits(opened.estimator, None, example)
+    found = traits(opened.estimator, None, example)
     assert proof.self_test(opened.estimator, found, example).verdict == "loaded"
     if found.task == "classification":
         np.testing.assert_array_equal(opened.estimator.predict(X), expected)

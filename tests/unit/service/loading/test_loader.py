@@ -1,7 +1,7 @@
 """A load with the model's files on disk instead of in MLflow, to shape them as no honest store would."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from fairlead_service.loading import loader, versions
 from fairlead_service.loading import reference as refs
 from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
-from fairlead_service.loading.source import ResolvedModel
+from fairlead_service.loading.source import Listing, ResolvedModel
 from fairlead_service.loading.versions import VersionPolicy
 from fairlead_service.models import bundle
 
@@ -47,8 +47,12 @@ class Directory:
     def artifacts(self, model: ResolvedModel) -> "Directory":
         return self
 
-    def sizes(self) -> Mapping[str, int | None]:
-        return {path.name: path.stat().st_size for path in self.root.iterdir()} | self.claims
+    def listing(self) -> Listing:
+        files = {path.name: path.stat().st_size for path in self.root.iterdir() if path.is_file()}
+        return Listing(files | self.claims, frozenset(path.name for path in self.root.iterdir() if path.is_dir()))
+
+    def below(self, name: str) -> "Directory":
+        return Directory(self.root / name)
 
     def download(self, name: str, path: Path, limit: int) -> None:
         path.write_bytes((self.root / name).read_bytes())
@@ -120,7 +124,7 @@ def test_whole(load: Any, model: Any, tmp_path: Path) -> None:
     assert found.manifest.n_features == 2
     assert found.manifest.proof == bundle.Proof(rows=2, verdict="loaded")
     assert found.manifest.trained_with["numpy"] == "2.0.0"
-    assert [line.split()[0] for line in said] == ["fetch", "check", "check", "prove", "write"]
+    assert [line.split()[0] for line in said] == ["fetch", "check", "check", "prove", "prove", "write"]
     assert "model was trained with numpy 2.0.0" in said[2]
 
 

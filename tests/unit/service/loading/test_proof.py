@@ -12,7 +12,7 @@ from sklearn.svm import SVC
 from fairlead_service.contract import FailureReason
 from fairlead_service.loading import proof
 from fairlead_service.loading.errors import LoadError
-from fairlead_service.loading.proof import Traits
+from fairlead_service.loading.traits import Traits, traits
 from fairlead_service.models.bundle import Label
 
 ROWS = ((1.0, 2.0), (3.0, 4.0))
@@ -68,4 +68,4 @@ def test_right_answers() -> None:
     ],
 )
 def test_public_name(kind: Any, name: str) -> None:
-    assert proof.traits(kind().fit([[1.0], [2.0]], [0, 1]), None, None).estimator == name
+    assert traits(kind().fit([[1.0], [2.0]], [0, 1]), None, None).estimator == name
