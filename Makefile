@@ -73,7 +73,7 @@ $(UV):
 		echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install -y python3-venv" >&2; exit 1; }
 	@.fairlead/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.venv/.done: $(UV) pyproject.toml requirements/dev.txt
+.venv/.done: $(UV) pyproject.toml requirements/dev.txt setup.py $(wildcard service/fairlead_service/native/*.[ch])
 	@echo "setup: Python packages into .venv"
 	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python $(PYTHON) .venv
 	@$(UV) pip sync --quiet --python .venv --require-hashes requirements/dev.txt
