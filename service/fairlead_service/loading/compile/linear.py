@@ -129,7 +129,9 @@ def _width(estimator: Any) -> int | NotCompiled:
         return NotCompiled(f"{_name(estimator)} has sparse coefficients")
     classes = np.asarray(estimator.classes_)
     expected = 1 if len(classes) == 2 else len(classes)
-    if classes.ndim != 1 or len(classes) < 2 or estimator.coef_.shape[:-1] != (expected,):
+    # RidgeClassifier has a vector for two classes.
+    shapes = [(expected,), ()] if expected == 1 else [(expected,)]
+    if classes.ndim != 1 or len(classes) < 2 or estimator.coef_.shape[:-1] not in shapes:
         return NotCompiled(f"{_name(estimator)} does not have one row of coefficients a class")
     return expected
 

@@ -48,7 +48,7 @@ def selects_by_name(transformer: Any) -> bool:
 def _compile(estimator: Any, names: Names, compile_estimator: CompileEstimator) -> Compiled | NotCompiled:
     steps: Steps = ()
     alone = type(estimator) is not Pipeline
-    state = State(estimator.n_features_in_ if hasattr(estimator, "n_features_in_") else 0)
+    state = State(_n_features(estimator))
     final = estimator
     while type(final) is Pipeline:
         if selects_by_name(final):
@@ -66,6 +66,16 @@ def _compile(estimator: Any, names: Names, compile_estimator: CompileEstimator) 
         # Alone, a model that takes no NaN is never given any.
         steps += (Check(estimator=type(final).__name__, dtype="float32"),)
     return Compiled(Program(steps=steps, estimator=record, output=last.output), names.arrays)
+
+
+def _n_features(estimator: Any) -> int:
+    """Pipelines and unions that begin with `passthrough` do not say it of themselves."""
+    if hasattr(estimator, "n_features_in_"):
+        return int(estimator.n_features_in_)
+    parts = getattr(estimator, "steps", None) or getattr(estimator, "transformer_list", None) or []
+    known = [_n_features(part) for _, part in parts if part is not None and not isinstance(part, str)]
+    expect(bool(known), f"nothing says how many columns {type(estimator).__name__} takes")
+    return known[0]
 
 
 def _takes_nan(tree: Any, state: State) -> bool:

@@ -6,7 +6,7 @@ same memory order.
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,24 +94,12 @@ def _build_check(record: Check, arrays: Arrays, width: int) -> tuple[Transform, 
 
 
 def _check_each(record: Check, matrix: NDArray[Any]) -> None:
-    """Like `sklearn.utils.validation._assert_all_finite_element_wise`: of contiguous arrays it names what comes first,
-    else NaN."""
-    infinite = np.isinf(matrix)
-    if record.nan:
-        if infinite.any():
-            _refuse(record, matrix, nan=False)
-        return
-    bad = infinite | np.isnan(matrix)
-    if bad.any():
-        if matrix.flags.forc:
-            _refuse(record, matrix, nan=not infinite.reshape(-1)[np.argmax(bad.reshape(-1))])
-        _refuse(record, matrix, nan=not (infinite == bad).all())
-
-
-def _refuse(record: Check, matrix: NDArray[Any], nan: bool) -> NoReturn:
-    what = "NaN" if nan else f"infinity or a value too large for {matrix.dtype!r}"
+    """Like `sklearn.utils.validation._assert_all_finite_element_wise`, which names NaN if there is infinity too."""
     name = "" if record.estimator is None else "X "
-    raise ValueError(f"Input {name}contains {what}." + (_NO_NAN.format(record.estimator) if name and nan else ""))
+    if not record.nan and np.isnan(matrix).any():
+        raise ValueError(f"Input {name}contains NaN." + (_NO_NAN.format(record.estimator) if name else ""))
+    if np.isinf(matrix).any():
+        raise ValueError(f"Input {name}contains infinity or a value too large for {matrix.dtype!r}.")
 
 
 def _build_frame(record: Frame, arrays: Arrays, width: int) -> tuple[Transform, int]:
