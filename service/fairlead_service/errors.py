@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel, Field
 
 MEDIA_TYPE: Final = "application/problem+json"
+UNEXPECTED: Final = "an unexpected error; it is in the server's log under this request's id"
 
 
 class FieldError(BaseModel):

@@ -1,7 +1,7 @@
 """`POST /predict`: the raw endpoint, and what OpenAPI says of it."""
 
 from fastapi import APIRouter
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from fairlead_service.api.openapi import json_body
 from fairlead_service.api.services import Services
@@ -23,12 +23,13 @@ documented = APIRouter(tags=["prediction"])
 """For the OpenAPI document only: FastAPI can't see into raw endpoints."""
 
 
-def routes(services: Services) -> list[BaseRoute]:
+def routes(services: Services) -> list[Route]:
     """What is mounted in the application's routing."""
     settings = services.settings
     endpoint = RawEndpoint(
         PATH,
         Predict(services.engine, settings.max_batch_rows),
+        services.observer,
         limit=settings.max_body_bytes,
         seconds=settings.body_timeout_seconds,
         check=check_json,

@@ -17,6 +17,7 @@ from fairlead_service.models.slot import Serving, Slot, prepare
 from fairlead_service.models.store import Store
 from fairlead_service.observability import logs
 from fairlead_service.observability.metrics import Metrics
+from fairlead_service.observability.requests import Observer
 from fairlead_service.observability.tracing import Tracing
 from fairlead_service.server import Drain
 from fairlead_service.settings import Settings
@@ -42,6 +43,7 @@ class Services:
     metrics: Metrics
     tracing: Tracing
     drain: Drain
+    observer: Observer
     threads: ThreadPoolExecutor
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)

@@ -7,23 +7,27 @@ do not need them.
 import asyncio
 import gzip
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
 from fairlead_service import errors
 from fairlead_service.errors import Problem
-from fairlead_service.inference.body import Headers, read_body
+from fairlead_service.inference.body import DisconnectError, Headers
+from fairlead_service.inference.exchange import Exchange
+from fairlead_service.observability import logs
+from fairlead_service.observability.requests import CLIENT_GONE, REQUEST_ID, Observer, Seen
 
-ROUTE: Final = "fairlead.route"
-"""The key of the scope where a raw endpoint leaves its route template, for metrics and logs."""
 _GZIP_BYTES: Final = 4096
 _GZIP_LOOP_BYTES: Final = 2**16
 """Longer answers are compressed in a thread: zlib takes 20 ms a MiB, and lets others run meanwhile."""
+_CLOSE: Final = (b"connection", b"close")
+_GZIPPED: Final = ((b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding"))
+_PROBLEM: Final = errors.MEDIA_TYPE.encode()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """One request, read to its end."""
 
@@ -35,14 +39,23 @@ class Call:
     """Whether the client has left."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Reply:
     body: bytes
     content_type: bytes = b"application/json"
-    headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+    status: int = 200
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 Handle = Callable[[Call], Awaitable[Reply]]
+Refuse = Callable[[Problem, str], Reply]
+"""A Problem and the request's id to the protocol's form of an error."""
+
+
+def problem_reply(problem: Problem, request_id: str) -> Reply:
+    """RFC 9457 problem details."""
+    headers = tuple((name.lower().encode(), value.encode()) for name, value in problem.headers.items())
+    return Reply(problem.body(request_id), _PROBLEM, problem.status, headers)
 
 
 class RawEndpoint:
@@ -52,56 +65,64 @@ class RawEndpoint:
     """
 
     def __init__(
-        self, template: str, handle: Handle, *, limit: int, seconds: float, check: Callable[[Headers], None]
+        self,
+        template: str,
+        handle: Handle,
+        observer: Observer,
+        *,
+        limit: int,
+        seconds: float,
+        check: Callable[[Headers], None],
+        refuse: Refuse = problem_reply,
     ) -> None:
         self._template = template
         self._handle = handle
+        self._observer = observer
         self._limit = limit
         self._seconds = seconds
         self._check = check
+        self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[ROUTE] = self._template
-        headers: Headers = dict(scope["headers"])
+        seen = self._observer.begin(scope)
+        status = CLIENT_GONE
         try:
-            self._check(headers)
-            body = await read_body(headers, receive, limit=self._limit, seconds=self._seconds)
-            reply = await self._handle(Call(headers, body, scope.get("path_params", {}), _gone(receive)))
-        except Problem as problem:
-            await _write_problem(send, problem, scope["state"]["request_id"])
-            return
-        content, more = reply.body, reply.headers
-        if len(content) >= _GZIP_BYTES and b"gzip" in headers.get(b"accept-encoding", b""):
-            content, more = await _compressed(content), (*more, (b"content-encoding", b"gzip"))
-            more = (*more, (b"vary", b"Accept-Encoding"))
-        start: dict[str, Any] = {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [
+            exchange = Exchange(receive, send)
+            try:
+                reply = await self._reply(seen, exchange)
+            except DisconnectError:
+                return
+            if len(reply.body) >= _GZIP_BYTES and b"gzip" in seen.headers.get(b"accept-encoding", b""):
+                await _compress(reply)
+            headers = [
                 (b"content-type", reply.content_type),
-                (b"content-length", b"%d" % len(content)),
-                *more,
-            ],
-        }
-        await send(start)
-        await send({"type": "http.response.body", "body": content})
+                (REQUEST_ID, seen.request_id.encode()),
+                *reply.headers,
+            ]
+            if self._observer.last_on_connection(scope) and _CLOSE not in headers:
+                headers.append(_CLOSE)
+            await exchange.answer(reply.status, headers, reply.body)
+            status = CLIENT_GONE if exchange.gone() else reply.status
+        finally:
+            self._observer.finish(seen, self._template, status)
+
+    async def _reply(self, seen: Seen, exchange: Exchange) -> Reply:
+        try:
+            self._check(seen.headers)
+            body = await exchange.body(seen.headers, limit=self._limit, seconds=self._seconds)
+            return await self._handle(Call(seen.headers, body, seen.scope.get("path_params", {}), exchange.gone))
+        except Problem as problem:
+            return self._refuse(problem, seen.request_id)
+        except DisconnectError:
+            raise
+        except Exception as error:
+            logs.error(f"{seen.scope['method']} {self._template} failed", error)
+            return self._refuse(errors.InternalError(errors.UNEXPECTED), seen.request_id)
 
 
-async def _write_problem(send: Send, problem: Problem, request_id: str) -> None:
-    body = problem.body(request_id)
-    headers = [(b"content-type", errors.MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
-    headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _compressed(content: bytes) -> bytes:
-    if len(content) < _GZIP_LOOP_BYTES:
-        return gzip.compress(content, 1, mtime=0)
-    return await asyncio.to_thread(gzip.compress, content, 1, mtime=0)
-
-
-def _gone(receive: Receive) -> Callable[[], bool]:
-    """uvicorn knows when a client leaves, and ASGI tells it only to those who wait for it: a task a request."""
-    cycle = getattr(receive, "__self__", None)
-    return lambda: getattr(cycle, "disconnected", False)
+async def _compress(reply: Reply) -> None:
+    if len(reply.body) < _GZIP_LOOP_BYTES:
+        reply.body = gzip.compress(reply.body, 1, mtime=0)
+    else:
+        reply.body = await asyncio.to_thread(gzip.compress, reply.body, 1, mtime=0)
+    reply.headers += _GZIPPED

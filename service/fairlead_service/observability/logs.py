@@ -82,35 +82,72 @@ class _Handler(logging.Handler):
 
 
 class RequestLog:
-    """One line a request, made without the detours of `logging`: they cost five times the line."""
+    """One line a request, put together from parts that seldom change: `logging` costs ten times as much."""
 
     def __init__(self) -> None:
         self._second = 0
-        self._prefix = ""
+        self._prefix = b""
+        self._parts: dict[tuple[int, str, str, int], tuple[bytes, bytes]] = {}
 
-    def write(self, level: int, trace_id: str | None, fields: dict[str, Any]) -> None:
-        """`fields` are the line's own, without timestamp, level and service."""
+    def write(
+        self,
+        level: int,
+        method: str,
+        path: str,
+        route: str,
+        status: int,
+        seconds: float,
+        client: str | None,
+        request_id: str,
+        trace_id: str | None,
+    ) -> None:
+        """`client` is an address without port, `trace_id` 32 hexadecimal digits."""
         if _target is None or not LOGGER.isEnabledFor(level):
             return
         lines, service = _target
         now = time.time()
         second = int(now)
         if second != self._second:
-            self._second, self._prefix = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        line = {
-            "timestamp": f"{self._prefix}.{int((now - second) * 1000):03d}+00:00",
-            "level": "info" if level == logging.INFO else logging.getLevelName(level).lower(),
+            self._second = second
+            self._prefix = datetime.fromtimestamp(second, UTC).strftime('{"timestamp":"%Y-%m-%dT%H:%M:%S.').encode()
+        parts = self._parts.get((level, method, route, status)) if path == route else None
+        if parts is None:
+            parts = self._make(level, method, path, route, status, service)
+        trace = b"" if trace_id is None else b'","trace_id":"%b' % trace_id.encode()
+        address = b"null" if client is None else b'"%b"' % client.encode("ascii", "replace")
+        lines.write(
+            b'%b%03d%b%.3f,"client":%b,"request_id":"%b%b%b'
+            % (
+                self._prefix,
+                int((now - second) * 1000),
+                parts[0],
+                seconds * 1000,
+                address,
+                request_id.encode(),
+                trace,
+                parts[1],
+            )
+        )
+
+    def _make(self, level: int, method: str, path: str, route: str, status: int, service: str) -> tuple[bytes, bytes]:
+        """What stands before the duration and after the ids; kept where the path is no variable."""
+        first = {
+            "level": logging.getLevelName(level).lower(),
             "event": "request",
-            **fields,
-            "service": service,
-            "logger": LOGGER.name,
+            "message": f"{method} {route} {status}",
+            "method": method,
+            "path": path[:200],
+            "route": route,
+            "status": status,
         }
-        if trace_id is not None:
-            line["trace_id"] = trace_id
-        try:
-            lines.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-        except TypeError:  # a path that is no text
-            lines.write(_encode(line).encode() + b"\n")
+        last = {"service": service, "logger": LOGGER.name}
+        made = (
+            b'+00:00",' + _encode(first).encode()[1:-1] + b',"duration_ms":',
+            b'",' + _encode(last).encode()[1:] + b"\n",
+        )
+        if path == route:
+            self._parts[level, method, route, status] = made
+        return made
 
 
 _target: tuple[Lines, str] | None = None
