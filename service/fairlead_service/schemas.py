@@ -155,11 +155,14 @@ class ModelInfo(_Answer):
     model_version: str | None
     estimator: str
     task: str
-    backend: str
+    backend: str = Field(description="`native`: compiled; `sklearn`: scikit-learn itself")
+    fallback_reason: str | None = Field(description="Why scikit-learn serves the model, if it does")
     n_features: int
     feature_names: list[str] | None
     classes: list[Label] | None
     has_probabilities: bool
+    has_scores: bool = Field(description="Whether raw scores (`decision_function`) can be asked for")
+    accepts_missing: bool = Field(description="Whether a missing value may be given as null")
     trained_with: dict[str, str]
     signature: dict[str, Any] | None
     input_example: list[list[float]] | None

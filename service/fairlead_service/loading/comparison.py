@@ -179,8 +179,8 @@ def _differing(mine: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.bool_]:
     """For each row whether it differs."""
     if mine.dtype == np.float64 == theirs.dtype:
         bits = np.ascontiguousarray(mine).view(np.uint64) != np.ascontiguousarray(theirs).view(np.uint64)
-        differing: NDArray[np.bool_] = bits & ~(np.isnan(mine) & np.isnan(theirs))
-        return differing.reshape(len(differing), -1).any(axis=1)
+        differing = bits & ~(np.isnan(mine) & np.isnan(theirs))
+        return np.asarray(differing.reshape(len(differing), -1).any(axis=1))
     pairs = zip(mine.tolist(), theirs.tolist(), strict=True)  # labels; 1, 1.0 and True are not the same to a client
     return np.array([a != b or type(a) is not type(b) for a, b in pairs], dtype=bool)
 

@@ -62,7 +62,7 @@ def for_program(
     if missing:
         found.append(RowSet("rows with missing values", _missing(drawn, found[-1].matrix, own, count // 4, generator)))
     found.append(RowSet("rows of the smallest numbers", np.repeat(np.array(_SMALLEST)[:, None], width, axis=1)))
-    return found
+    return [rows for rows in found if len(rows.matrix)]
 
 
 def largest(base: Matrix) -> list[RowSet]:

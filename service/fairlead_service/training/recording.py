@@ -13,7 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from fairlead_service.contract import TrainingReason
+from fairlead_service.loading.attached import DIRECTORY
 from fairlead_service.loading.safety import ALLOWED_TYPES
+from fairlead_service.models.bundle import Bundle
 from fairlead_service.training.data import MAX_EXAMPLE_ROWS, TrainingData
 from fairlead_service.training.errors import CancelledError, TrainingError
 
@@ -115,6 +117,16 @@ def log_model(estimator: Any, data: TrainingData, feature_names: list[str] | Non
             pip_requirements=_requirements(),
         )
     return LoggedModel(run_id, info.model_id)
+
+
+def attach(model: LoggedModel, bundle: Bundle) -> None:
+    """Puts the bundle's files beside the model, so that whoever loads it need not compile it again.
+
+    Raises what MLflow's client and its store raise.
+    """
+    import mlflow
+
+    mlflow.MlflowClient().log_model_artifacts(model.model_id, str(bundle.directory), DIRECTORY)
 
 
 def register(model: LoggedModel, name: str, alias: str | None) -> Registration:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairlead_service.contract import FailureReason, TrainingReason
 from fairlead_service.loading import loader
+from fairlead_service.loading.attached import DIRECTORY
 from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.source import MlflowSource
@@ -67,6 +68,8 @@ def train(
             model = recording.log_model(fitted.estimator, prepared, request.feature_names, run_id)
             uri = f"models:/{model.model_id}"
             bundle = loader.load(uri, destination, MlflowSource(client), LoadOptions(run_id=run_id), progress)
+            if bundle.manifest.backend == "native":
+                _attach(model, bundle, progress)
             registration = None
             if request.model_name is not None:
                 progress("register", request.model_name)
@@ -75,6 +78,15 @@ def train(
     return _result(request, model, fitted, bundle, registration) | {
         "duration_seconds": round(time.monotonic() - started, 3)
     }
+
+
+def _attach(model: recording.LoggedModel, bundle: Bundle, progress: Progress) -> None:
+    """Logs the compiled bundle. Without it the model is as good, and whoever loads it compiles it."""
+    progress("log", f"the compiled bundle, in {DIRECTORY}/ beside the model")
+    try:
+        recording.attach(model, bundle)
+    except Exception as error:  # a store's library raises anything
+        progress("log", f"warning: the compiled bundle could not be logged: {error}")
 
 
 def _fit(
