@@ -19,7 +19,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlead_service import contract, errors, termination
-from fairlead_service.api import health, metrics, models, openapi, predict, train
+from fairlead_service.api import health, infer_v2, invocations, metrics, models, openapi, predict, train
 from fairlead_service.api.services import Commands, Services
 from fairlead_service.api.train_request import from_pydantic
 from fairlead_service.errors import Problem
@@ -62,8 +62,9 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.services = services
-    app.openapi = lambda: openapi.document(app, predict.documented.routes)  # type: ignore[method-assign]
-    for router in (health.router, models.info_router, metrics.router):
+    documented = [route for raw in (predict, infer_v2, invocations) for route in raw.documented.routes]
+    app.openapi = lambda: openapi.document(app, documented)  # type: ignore[method-assign]
+    for router in (health.router, models.info_router, metrics.router, infer_v2.router, invocations.router):
         app.include_router(router)
     if settings.role == contract.ROLE_API:
         app.include_router(train.router)
@@ -73,7 +74,8 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_middleware(Observed, observer=services.observer)
-    app.mount_raw(predict.routes(services))
+    for raw in (predict, infer_v2, invocations):
+        app.mount_raw(raw.routes(services))
     return app
 
 

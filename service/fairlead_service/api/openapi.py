@@ -9,11 +9,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
+from fairlead_service.api.schemas_v2 import InferRequest, V2Error
 from fairlead_service.errors import ProblemDetails
 from fairlead_service.schemas import PredictRequest, TrainRequest
 
 _REF = "#/components/schemas/{model}"
-_DOCUMENTED: tuple[type[BaseModel], ...] = (ProblemDetails, PredictRequest, TrainRequest)
+_DOCUMENTED: tuple[type[BaseModel], ...] = (ProblemDetails, PredictRequest, TrainRequest, InferRequest, V2Error)
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:

@@ -33,6 +33,9 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
 
 def test_the_paths_are_those_of_the_roles(document: dict[str, Any]) -> None:
     both = {"/predict", "/health", "/health/live", "/health/ready", "/model/info", "/metrics", "/metrics/summary"}
+    both |= {"/v2", "/v2/health/live", "/v2/health/ready", "/v2/repository/index", "/invocations", "/ping", "/version"}
+    model = "/v2/models/{name}"
+    both |= {f"{path}{more}" for path in (model, f"{model}/versions/{{version}}") for more in ("", "/ready", "/infer")}
     assert document["paths"].keys() == both | {"/train", "/model/load/{run_id}"}
     assert create_app(Settings(role="predictor")).openapi()["paths"].keys() == both
 
@@ -44,6 +47,9 @@ def test_every_route_that_can_fail_documents_its_problems(document: dict[str, An
     assert statuses["/model/load/{run_id}"] == {"404", "422", "429", "500", "503", "504"}
     assert statuses["/model/info"] == {"503"}
     assert statuses["/health/ready"] == {"503"}
+    assert statuses["/v2/models/{name}/infer"] == {"400", "404", "408", "413", "415", "500", "503"}
+    assert statuses["/v2/models/{name}/ready"] == {"404", "503"}
+    assert statuses["/invocations"] == {"400", "408", "413", "415", "422", "500", "503"}
 
 
 def test_problems_are_problem_details_with_true_examples(document: dict[str, Any]) -> None:
@@ -51,8 +57,10 @@ def test_problems_are_problem_details_with_true_examples(document: dict[str, Any
         for status, response in operation["responses"].items():
             if status == "200":
                 continue
-            content = response["content"][MEDIA_TYPE]
-            assert content["schema"] == {"$ref": "#/components/schemas/ProblemDetails"}, path
+            v2 = path.startswith("/v2")
+            content = response["content"]["application/json" if v2 else MEDIA_TYPE]
+            name = "V2Error" if v2 else "ProblemDetails"
+            assert content["schema"] == {"$ref": f"#/components/schemas/{name}"}, path
             assert content["examples"]
             for slug, example in content["examples"].items():
                 validate(document, content["schema"], example["value"])
@@ -68,7 +76,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 
 
 def test_bodies_are_documented_and_their_examples_are_right(document: dict[str, Any]) -> None:
-    for path in ("/predict", "/train"):
+    for path in ("/predict", "/train", "/v2/models/{name}/infer"):
         body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
         name = body["schema"]["$ref"].rpartition("/")[2]
         validate(document, body["schema"], document["components"]["schemas"][name]["example"])
