@@ -1,6 +1,6 @@
 """Decision trees, forests and gradient boosting, from scikit-learn's own node arrays."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -24,8 +24,6 @@ from fairlead_service.models.backends.native.program import MISSING_LEFT, NODE, 
 _VOTE = Output(kind="vote", probabilities="vote")
 _VALUE = Output(kind="value")
 _CONSTANT_STRATEGIES = {"most_frequent", "prior", "uniform", "constant"}
-_SPLITS = ["left_child", "right_child", "feature", "threshold", "missing_go_to_left"]
-_PREDICTOR_SPLITS = ["left", "right", "feature_idx", "num_threshold", "missing_go_to_left"]
 
 
 def compile_tree(estimator: Any, names: Names) -> CompiledEstimator | NotCompiled:
@@ -103,28 +101,29 @@ COMPILERS: Mapping[type, Callable[[Any, Names], CompiledEstimator | NotCompiled]
 
 
 class _Tree:
-    """One tree in scikit-learn's numbering; the root is node 0.
+    """One tree in scikit-learn's numbering, its root node 0, from an array of structures, shape (n_nodes,).
 
-    left, right, feature: int64, shape (n_nodes,); leaf, missing_left: bool; threshold: float64; values: float64, shape
-    (n_nodes, width), used at the leaves.
+    `columns` names left, right, feature, threshold and missing_left; leaf: bool, shape (n_nodes,); values: float64,
+    shape (n_nodes, width), used at the leaves.
     """
 
-    def __init__(
-        self, left: Any, right: Any, feature: Any, threshold: Any, missing: Any, leaf: Any, values: Any
-    ) -> None:
-        self.left, self.right, self.feature = (np.asarray(part, np.int64) for part in (left, right, feature))
-        self.threshold, self.values = np.asarray(threshold, np.float64), np.asarray(values, np.float64)
-        self.leaf, self.missing_left = np.asarray(leaf, bool), np.asarray(missing, bool)
+    def __init__(self, nodes: Any, columns: Sequence[str], leaf: NDArray[Any], values: NDArray[np.float64]) -> None:
+        self.left, self.right, self.feature = (nodes[name].astype(np.int64) for name in columns[:3])
+        self.threshold = np.asarray(nodes[columns[3]], np.float64)
+        self.missing_left = np.asarray(nodes[columns[4]], bool)
+        self.leaf = np.asarray(leaf, bool)
+        self.values = values
 
 
 def _from_tree(tree: Any, values: NDArray[np.float64]) -> _Tree:
     nodes = tree.__getstate__()["nodes"]
-    leaf = nodes["left_child"] < 0
-    return _Tree(*(nodes[name] for name in _SPLITS), leaf, values)
+    columns = ("left_child", "right_child", "feature", "threshold", "missing_go_to_left")
+    return _Tree(nodes, columns, nodes["left_child"] < 0, values)
 
 
 def _from_predictor(nodes: Any) -> _Tree:
-    return _Tree(*(nodes[name] for name in _PREDICTOR_SPLITS), nodes["is_leaf"], nodes["value"][:, None])
+    columns = ("left", "right", "feature_idx", "num_threshold", "missing_go_to_left")
+    return _Tree(nodes, columns, nodes["is_leaf"], nodes["value"][:, None])
 
 
 def _averaged(
@@ -155,7 +154,8 @@ def _constant_start(estimator: Any) -> NDArray[np.float64] | NotCompiled:
         return NotCompiled(
             f"{type(estimator).__name__} starts from {start!r}, whose last bit depends on the number of rows"
         )
-    return one[0]
+    base: NDArray[np.float64] = one[0]
+    return base
 
 
 def _unknown_loss(estimator: Any) -> NotCompiled:

@@ -57,6 +57,10 @@ class Backend(Protocol):
 
 def build(bundle: Bundle) -> Backend:
     """The backend that the manifest names, with the model in memory. Slow: call it in a thread."""
+    if bundle.manifest.backend == "native":
+        from fairlead_service.models.backends.native.backend import NativeBackend
+
+        return NativeBackend(bundle)
     from fairlead_service.models.backends.sklearn import SklearnBackend
 
     return SklearnBackend(bundle)
