@@ -66,6 +66,7 @@ def _serve(settings: Settings, listening: socket.socket) -> int:
         log_config=None,  # ours; uvicorn's would write lines that are not JSON
         access_log=False,  # the middleware writes one line a request, with more in it
         server_header=False,
+        proxy_headers="FORWARDED_ALLOW_IPS" in os.environ,  # uvicorn trusts only 127.0.0.1 without it
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )

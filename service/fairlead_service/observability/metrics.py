@@ -4,12 +4,13 @@ status codes, names of registered algorithms; nothing a client sends becomes a l
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from fairlead_service.models.slot import Serving
+from fairlead_service.observability.observations import Histograms, Series
 
 UNMATCHED: Final = "unmatched"
 """The path label of requests that no route takes."""
@@ -29,24 +30,23 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        request = ("method", "path", "status")
-        self._duration = Histogram(
+        self._requests = Histograms(
             "http_request_duration_seconds",
             "From the request's first byte handled to the answer's last byte written",
-            request,
-            buckets=_LATENCY,
-            registry=registry,
+            ("method", "path", "status"),
+            _LATENCY,
+            counter=("http_requests", "HTTP requests answered"),
         )
-        self._requests = Counter("http_requests", "HTTP requests answered", request, registry=registry)
+        self._predictions = Histograms("prediction_time_seconds", "Time of one model call", (), _PREDICTION)
+        self._batches = Histograms("prediction_batch_size", "Rows of one model call", (), _ROWS)
+        for histograms in (self._requests, self._predictions, self._batches):
+            registry.register(histograms)
+        self._prediction, self._rows = self._predictions.labels(), self._batches.labels()
         self.in_progress = 0
         """Requests in flight; a plain number, written by the event loop's thread alone and read at scrapes."""
         Gauge(
             "http_requests_in_progress", "Requests in flight, without probes and scrapes", registry=registry
         ).set_function(lambda: self.in_progress)
-        self._prediction = Histogram(
-            "prediction_time_seconds", "Time of one model call", buckets=_PREDICTION, registry=registry
-        )
-        self._rows = Histogram("prediction_batch_size", "Rows of one model call", buckets=_ROWS, registry=registry)
         self._training = Histogram(
             "training_time_seconds",
             "From the start of a training process to its end",
@@ -71,22 +71,19 @@ class Metrics:
             ("verdict",),
             registry=registry,
         )
-        self._children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+        self._children: dict[tuple[str, str, int], Series] = {}
 
     def request(self, method: str, path: str, status: int, seconds: float, trace_id: str | None) -> None:
         """Counts one answered request; `path` is a route template or UNMATCHED, `trace_id` that of its span, if any."""
         key = (method if method in _METHODS else "other", path, status)
-        children = self._children.get(key)
-        if children is None:
-            labels = (key[0], path, str(status))
-            children = self._children[key] = (self._duration.labels(*labels), self._requests.labels(*labels))
-        exemplar = None if trace_id is None else {"trace_id": trace_id}
-        children[0].observe(seconds, exemplar)
-        children[1].inc(1, exemplar)
+        series = self._children.get(key)
+        if series is None:
+            series = self._children[key] = self._requests.labels(key[0], path, str(status))
+        series.observe(seconds, trace_id)
 
     def prediction(self, rows: int, seconds: float, trace_id: str | None) -> None:
         """Counts one model call; `trace_id` is that of one of its requests that has a span."""
-        self._prediction.observe(seconds, None if trace_id is None else {"trace_id": trace_id})
+        self._prediction.observe(seconds, trace_id)
         self._rows.observe(rows)
 
     def training(self, algorithm: str, outcome: str, seconds: float) -> None:
@@ -107,7 +104,7 @@ class Metrics:
         """The figures of `/metrics/summary`, read from the same counters that `/metrics` shows."""
         samples = {
             family.name: family.samples
-            for metric in (self._duration, self._requests, self._prediction, self._rows, self._training)
+            for metric in (self._requests, self._predictions, self._batches, self._training)
             for family in metric.collect()
         }
         return {
