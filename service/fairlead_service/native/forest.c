@@ -33,7 +33,8 @@ typedef struct {
 static int take(PyObject *object, Py_buffer *view, const char *what, int ndim, Py_ssize_t itemsize, const char *format,
                 int flags) {
     if (PyObject_GetBuffer(object, view, flags | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0) {
-        if (PyErr_ExceptionMatches(PyExc_BufferError)) {
+        /* numpy raises the one, others the other. */
+        if (PyErr_ExceptionMatches(PyExc_ValueError) || PyErr_ExceptionMatches(PyExc_BufferError)) {
             PyErr_Clear();
             PyErr_Format(PyExc_ValueError, "%s must be a C-contiguous array%s", what,
                          flags & PyBUF_WRITABLE ? " that can be written" : "");
