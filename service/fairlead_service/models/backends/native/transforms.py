@@ -68,7 +68,7 @@ def _chain(records: Sequence[Step], arrays: Arrays, width: int) -> tuple[Transfo
     functions: list[Transform] = []
     for record in records:
         function, width = _BUILDERS[type(record)](record, arrays, width)
-        if not 0 < width <= _MAX_WIDTH:
+        if width > _MAX_WIDTH:
             raise ProgramError(f"a step of kind {record.kind} makes {width} columns")
         functions.append(function)
 
