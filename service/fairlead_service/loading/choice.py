@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NO_KERNEL: Final = "the compiled kernel is not installed in this image; install Fairlead where there is a C compiler"
 _ROWS_OF_FALLBACK: Final = 48
-_SINGLE_TREES: Final = 2000
+_SINGLE_TREES: Final = 1200
 """Trees to evaluate for rows alone; each call of scikit-learn costs about 50 µs a tree."""
 
 
@@ -92,6 +92,8 @@ def _prove(
     """Opens the program as the server would, and compares."""
     from dataclasses import replace
 
+    from threadpoolctl import threadpool_limits
+
     from fairlead_service.loading import rows
     from fairlead_service.loading.comparison import Identical, compare
     from fairlead_service.models.backends.native.backend import NativeBackend
@@ -103,7 +105,8 @@ def _prove(
     sets = rows.for_program(program, compiled.arrays, opened.estimator, example, width, missing=draft.accepts_missing)
     trees = program.estimator if isinstance(program.estimator, Trees) else None
     single = 24 if trees is None else max(4, min(24, _SINGLE_TREES // len(compiled.arrays[trees.roots])))
-    found = compare(reference, backend, _want(draft), sets, rows.largest(sets[0].matrix[:1]), single)
+    with threadpool_limits(1):  # small batches: threads would only wait for each other
+        found = compare(reference, backend, _want(draft), sets, rows.largest(sets[0].matrix[:1]), single)
     if isinstance(found, Identical) and trees is None:
         found = replace(found, batches=False)  # sums of products: their last bit depends on the shape of the matrix
     return found

@@ -19,7 +19,7 @@ from fairlead_service.models.backends import Backend, Matrix, Outputs, Want
 
 _SINGLY: Final = 16
 """Rows of a refused set that are tried one by one."""
-_BATCHES: Final = (7, 7, 7, 64, 64)
+_BATCHES: Final = (2, 7, 7, 64)
 _BATCHES_OF_FALLBACK: Final = (1, 1, 1, 1, 1, 2, 3, 5, 7, 16, 33)
 PATIENCE: Final = 1.0
 """Seconds after which a slow model's batches are no longer looked at."""

@@ -25,8 +25,10 @@ _CELLS: Final = 4_000_000
 _VALUES_A_COLUMN: Final = 64
 _MAGNITUDES: Final = np.array([1e-30, 1e-6, 1e-2, 1.0, 1e2, 1e6, 1e30])
 _SMALLEST: Final = (0.0, -0.0, 5e-324, -5e-324, 1e-310, 1e-45, -1e-45, 1e-38)
-_LARGEST: Final = (3.4028234663852886e38, 3.4028235677973366e38, 1e300)
-"""float32's largest number, the least one that rounds beyond it, and one far beyond."""
+_LARGEST: Final = 3.4028234663852886e38
+"""float32's largest number."""
+_BEYOND: Final = (3.4028235677973366e38, 1e300)
+"""The least number that float32 rounds to infinity, and one far beyond."""
 
 Column = NDArray[np.float64]
 Nodes = NDArray[Any]
@@ -54,7 +56,9 @@ def for_program(
         _add_thresholds(columns, arrays[trees.nodes], generator)
     drawn = _uniform(columns, count // 4, generator)
     found.append(RowSet("random rows", np.vstack([drawn, _normal(width, len(_MAGNITUDES) * 4, generator)])))
-    found.append(RowSet("rows of the model's own statistics", _mixed(columns, drawn, count // 8, generator)))
+    found.append(RowSet("rows of the model's own numbers", _mixed(columns, count // 8, generator)))
+    near = [_neighbours(column) for column in columns]
+    found.append(RowSet("rows next to the model's own numbers", _mixed(near, count // 8, generator)))
     own: NDArray[np.intp] = np.empty(0, np.intp)
     if trees is not None and direct:
         rows, own = _at_thresholds(arrays[trees.nodes], drawn, count // 2, trees.cast == "float32", generator)
@@ -66,13 +70,13 @@ def for_program(
 
 
 def largest(base: Matrix) -> list[RowSet]:
-    """Rows of one each, as some of them may be refused: `base`, shape (1, p), with one number, then all, enormous."""
-    sets = []
-    for value in (*_LARGEST, *(-value for value in _LARGEST)):
-        one = base.copy()
-        one[0, -1] = value
-        sets += [RowSet("rows of the largest numbers", row) for row in (one, np.full_like(base, value))]
-    return sets
+    """float32's largest numbers; then one row a set, as they may be refused: `base`, shape (1, p), with one enormous
+    number, and rows of nothing else."""
+    kind, width = "rows of the largest numbers", base.shape[1]
+    one = base.copy()
+    one[0, -1] = _BEYOND[-1]
+    beyond = [np.full((1, width), value) for largest in _BEYOND for value in (largest, -largest)]
+    return [RowSet(kind, rows) for rows in (np.repeat([[_LARGEST], [-_LARGEST]], width, axis=1), one, *beyond)]
 
 
 def for_fallback(estimator: Any, example: Rows | None, width: int, count: int) -> Matrix:
@@ -89,7 +93,7 @@ def _matrix(rows: Rows, width: int) -> Matrix:
 
 
 def _columns(estimator: Any, example: Rows | None, width: int) -> list[Column]:
-    """For each column some values that the model has seen or keeps; at least two."""
+    """For each column some values that the model has seen or keeps; at least one."""
     kept = [_matrix(example, width)] if example else []
     lists: list[list[Column]] = [[] for _ in range(width)]
     for part, indices in _first_parts(estimator, np.arange(width)):
@@ -130,10 +134,7 @@ def _values_by_column(value: Any, width: int) -> list[tuple[int, Column]]:
 
 def _tidy(values: Column) -> Column:
     values = np.unique(values[np.isfinite(values) & (np.abs(values) < 1e30)])
-    if len(values) < 2:
-        middle = values[0] if len(values) else 0.0
-        values = np.array([middle - 1.0, middle, middle + 1.0])
-    return values[:: max(1, len(values) // _VALUES_A_COLUMN)]
+    return values[:: max(1, len(values) // _VALUES_A_COLUMN)] if len(values) else np.zeros(1)
 
 
 def _add_thresholds(columns: list[Column], nodes: Nodes, generator: np.random.Generator) -> None:
@@ -151,7 +152,7 @@ def _add_thresholds(columns: list[Column], nodes: Nodes, generator: np.random.Ge
 def _uniform(columns: list[Column], count: int, generator: np.random.Generator) -> Matrix:
     """Uniform over each column's range and a quarter of it beyond either end."""
     low, high = (np.array([end(column) for column in columns]) for end in (np.min, np.max))
-    margin = (high - low) / 4
+    margin = np.where(high > low, (high - low) / 4, 1.0)
     return generator.uniform(low - margin, high + margin, (count, len(columns)))
 
 
@@ -159,29 +160,24 @@ def _normal(width: int, count: int, generator: np.random.Generator) -> Matrix:
     return generator.normal(size=(count, width)) * np.resize(_MAGNITUDES, count)[:, None]
 
 
-def _mixed(columns: list[Column], base: Matrix, count: int, generator: np.random.Generator) -> Matrix:
-    """Each number is one of its column's, or a float32 or float64 neighbour of that."""
-    rows = np.resize(base, (count, len(columns)))
-    for position, values in enumerate(columns):
-        single = values.astype(np.float32)
-        near = [
-            values,
-            single.astype(np.float64),
-            np.nextafter(single, np.float32(np.inf)).astype(np.float64),
-            np.nextafter(single, np.float32(-np.inf)).astype(np.float64),
-            np.nextafter(values, np.inf),
-            np.nextafter(values, -np.inf),
-        ]
-        rows[:, position] = generator.choice(np.concatenate(near), count)
-    return rows
+def _mixed(columns: list[Column], count: int, generator: np.random.Generator) -> Matrix:
+    """Each number is one of its column's."""
+    return np.column_stack([generator.choice(values, count) for values in columns])
+
+
+def _neighbours(values: Column) -> Column:
+    """The values and what is next to each of them in float32 and in float64."""
+    single, infinity = values.astype(np.float32), np.float32(np.inf)
+    near = [single, np.nextafter(single, infinity), np.nextafter(single, -infinity)]
+    return np.concatenate([*near, np.nextafter(values, np.inf), np.nextafter(values, -np.inf)]).astype(np.float64)
 
 
 def _missing(drawn: Matrix, rows: Matrix, own: NDArray[np.intp], count: int, generator: np.random.Generator) -> Matrix:
     """Rows with NaN: where their own node splits, for the rows that were made for one; anywhere for the rest."""
-    scattered = np.where(generator.random(drawn.shape) < 0.3, np.nan, drawn)[:count]
+    scattered = np.where(generator.random(drawn.shape) < 0.3, np.nan, drawn)[: count // 2]
     found = [np.full((1, drawn.shape[1]), np.nan), scattered]
     if len(own):
-        chosen = np.arange(len(own))[:: max(1, len(own) // count)]
+        chosen = np.arange(len(own))[:: max(1, 2 * len(own) // count)]
         lacking = rows[chosen].copy()
         lacking[np.arange(len(chosen)), own[chosen]] = np.nan
         found.append(lacking)
@@ -191,7 +187,7 @@ def _missing(drawn: Matrix, rows: Matrix, own: NDArray[np.intp], count: int, gen
 def _at_thresholds(
     nodes: Nodes, base: Matrix, count: int, single: bool, generator: np.random.Generator
 ) -> tuple[Matrix, NDArray[np.intp]]:
-    """Rows that come to a node with a number on its threshold, and just above: two a node, `count` in all.
+    """Rows that come to a node with a number on its threshold, or next below, and just above: `count` in all.
 
     Returns them and for each the column of its node. `single`: the trees compare float32.
     """
@@ -208,8 +204,7 @@ def _at_thresholds(
         pair = rows[2 * position : 2 * position + 2]
         _lead_to(node, pair, nodes, parent, features, single)
         threshold, column = float(nodes["threshold"][node]), features[node]
-        pair[0, column] = _below(threshold, single) if position % 2 else threshold
-        pair[1, column] = _above(threshold, single)
+        pair[:, column] = _below(threshold, single), _above(threshold, single)
     return rows, np.repeat(features[inner], 2)
 
 
