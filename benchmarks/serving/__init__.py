@@ -1,0 +1,1 @@
+"""`make bench`: Fairlead's server beside what a user would pick instead, in one run, as ratios."""
