@@ -76,6 +76,7 @@ $(UV):
 	@.fairlead/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 .venv/.done: $(UV) pyproject.toml requirements/dev.txt setup.py $(wildcard service/fairlead_service/native/*.[ch])
+	@$(PYTHON) -m tools.compiler
 	@echo "setup: Python packages into .venv"
 	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python $(PYTHON) .venv
 	@$(UV) pip sync --quiet --python .venv --require-hashes requirements/dev.txt

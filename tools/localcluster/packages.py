@@ -22,11 +22,15 @@ class Package:
 
     name: str
     program: str = ""
-    """A program on the PATH; empty for the CNI plugins, which are elsewhere."""
+    """A program on the PATH, or"""
+    file: str = ""
+    """a file; neither for the CNI plugins, which every distribution has elsewhere."""
 
     @property
     def there(self) -> bool:
-        return cni_directory() is not None if not self.program else which(self.program) is not None
+        if self.program:
+            return which(self.program) is not None
+        return Path(self.file).exists() if self.file else cni_directory() is not None
 
 
 CLUSTER = (
