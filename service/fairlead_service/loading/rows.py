@@ -199,7 +199,8 @@ def _at_thresholds(
     splits = np.flatnonzero(nodes["feature"] >= 0)
     parent[nodes["left"][splits]] = parent[nodes["left"][splits] + 1] = splits
     features = np.where(nodes["feature"] >= 0, nodes["feature"] & ~np.int32(MISSING_LEFT), 0).astype(np.intp)
-    rows = np.resize(base, (2 * len(inner), base.shape[1]))
+    seen = base.astype(np.float32).astype(np.float64) if single else base
+    rows = np.repeat(np.resize(seen, (len(inner), base.shape[1])), 2, axis=0)
     for position, node in enumerate(inner.tolist()):
         pair = rows[2 * position : 2 * position + 2]
         _lead_to(node, pair, nodes, parent, features, single)
