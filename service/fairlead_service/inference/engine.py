@@ -46,6 +46,8 @@ class Engine:
         """
         if want.probabilities or want.scores:
             _check_want(want, serving)
+        if serving.drift is not None:
+            serving.drift.offer(matrix)
         try:
             if not self.tracing.recording():
                 return await self.batcher.submit(serving, matrix, want, gone)

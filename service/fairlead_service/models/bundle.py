@@ -56,6 +56,15 @@ class Proof(_Frozen):
     requests may share one call."""
 
 
+class FeatureReference(_Frozen):
+    """How a feature was distributed in the training data: what drift is measured against."""
+
+    edges: tuple[float, ...]
+    """Ascending; bin i holds the values that are at least edges[i - 1] and below edges[i]."""
+    shares: tuple[float, ...]
+    """Of the training rows, one for each of the len(edges) + 1 bins, and last of those without a value."""
+
+
 class FileDigest(_Frozen):
     sha256: str
     size: int
@@ -86,6 +95,8 @@ class Manifest(_Frozen):
     """Distribution name → version that the model itself declares (`scikit-learn`, `numpy`, `python`, …)."""
     trusted_types: tuple[str, ...] = ()
     """Types beyond skops' own list that the loader allowed; the server passes exactly these to skops."""
+    drift_reference: tuple[FeatureReference, ...] | None = None
+    """One for each feature, for models that Fairlead trained."""
     input_example: tuple[tuple[float, ...], ...] | None = None
     """Rows of shape (n, n_features), used to warm the server up."""
     signature: Mapping[str, object] | None = None

@@ -17,6 +17,7 @@ import orjson
 from fairlead_service.models import bundle as bundles
 from fairlead_service.models.backends import Backend, Matrix, Want, build
 from fairlead_service.models.bundle import Bundle, Manifest
+from fairlead_service.observability.drift import Drift
 
 _MANY: Final = 64
 _TIMES: Final = 3
@@ -46,6 +47,12 @@ class Serving:
     backend: Backend
     cost: Cost
     loaded_at: datetime
+
+    @cached_property
+    def drift(self) -> Drift | None:
+        """The newest rows, for models that know their training data."""
+        references = self.manifest.drift_reference
+        return Drift(references) if references is not None else None
 
     @property
     def manifest(self) -> Manifest:

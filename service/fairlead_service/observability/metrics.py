@@ -10,6 +10,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from fairlead_service.models.slot import Serving
+from fairlead_service.observability.drift import DriftCollector
 from fairlead_service.observability.observations import Histograms, Series
 
 UNMATCHED: Final = "unmatched"
@@ -64,6 +65,8 @@ class Metrics:
         self._model = Gauge(
             "model_info", "1 for the model that serves", ("run_id", "model", "version", "backend"), registry=registry
         )
+        self._drift = DriftCollector()
+        registry.register(self._drift)
         self._proof = Gauge(
             "model_proof_rows",
             "Rows on which the serving model was checked at its load; verdict is identical (to scikit-learn, in every "
@@ -97,6 +100,8 @@ class Metrics:
         identity, proof = model.manifest.identity, model.manifest.proof
         self._proof.clear()
         self._proof.labels(proof.verdict).set(proof.rows)
+        names = model.manifest.feature_names or tuple(map(str, range(model.manifest.n_features)))
+        self._drift.serve(model.drift, names)
         self._model.clear()
         self._model.labels(identity.run_id, identity.name or "", identity.version or "", model.backend.name).set(1)
 

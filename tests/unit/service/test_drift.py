@@ -1,0 +1,92 @@
+"""Drift: shifted data shows, unshifted data does not, and keeping rows never fails."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from fairlead_service.observability.drift import EVERY, KEPT, MIN_ROWS, Drift, DriftCollector, psi, reference
+
+floats = st.floats(-1e6, 1e6) | st.just(math.nan) | st.integers(0, 3).map(float)
+
+
+def fed(training: np.ndarray, rows: np.ndarray, batch: int) -> Drift:
+    drift = Drift([reference(training[:, column]) for column in range(training.shape[1])])
+    for start in range(0, len(rows), batch):
+        drift.offer(rows[start : start + batch])
+    return drift
+
+
+@pytest.mark.parametrize("batch", [1, 7, 5000])
+def test_the_feature_that_shifted_is_the_one_that_shows(batch: int) -> None:
+    rng = np.random.default_rng(0)
+    training, rows = rng.normal(size=(5000, 3)), rng.normal(size=(5000, 3))
+    rows[:, 1] += 1
+    values = fed(training, rows, batch).psi()
+    assert values is not None
+    assert values[1] > 0.25
+    assert max(values[0], values[2]) < 0.1
+
+
+def test_missing_values_that_training_did_not_have_show() -> None:
+    rng = np.random.default_rng(0)
+    training, rows = rng.normal(size=(2000, 1)), rng.normal(size=(2000, 1))
+    rows[::2] = np.nan
+    values = fed(training, rows, 100).psi()
+    assert values is not None
+    assert values[0] > 0.25
+
+
+def test_few_rows_say_nothing() -> None:
+    rows = np.zeros((EVERY * (MIN_ROWS - 1), 1))
+    assert fed(rows, rows, 1).psi() is None
+    assert fed(rows, np.zeros((EVERY * MIN_ROWS, 1)), 1).psi() == [0.0]
+
+
+def test_only_the_newest_rows_count() -> None:
+    rng = np.random.default_rng(0)
+    training = rng.normal(size=(5000, 1))
+    drift = fed(training, rng.normal(size=(5000, 1)) + 5, 50)
+    for _ in range(KEPT):
+        drift.offer(rng.normal(size=(EVERY, 1)))
+    values = drift.psi()
+    assert values is not None
+    assert values[0] < 0.1
+
+
+@given(arrays.arrays(np.float64, st.integers(1, 60), elements=floats))
+def test_a_sample_does_not_drift_from_itself(values: np.ndarray) -> None:
+    found = reference(values)
+    assert len(found.shares) == len(found.edges) + 2
+    assert math.isclose(sum(found.shares), 1)
+    assert psi(values, found) == pytest.approx(0, abs=1e-12)
+
+
+@given(arrays.arrays(np.float64, st.integers(1, 60), elements=floats), arrays.arrays(np.float64, 20, elements=floats))
+def test_an_index_is_a_number_and_not_negative(training: np.ndarray, values: np.ndarray) -> None:
+    index = psi(values, reference(training))
+    assert math.isfinite(index)
+    assert index >= 0
+
+
+@given(st.lists(st.integers(1, 3000), max_size=20))
+def test_one_row_in_so_many_is_kept_however_they_come(sizes: list[int]) -> None:
+    drift = Drift([reference(np.zeros(1))])
+    for size in sizes:
+        drift.offer(np.zeros((size, 1)))
+    total = sum(sizes)
+    assert drift._seen <= math.ceil(total / EVERY)
+    if max(sizes, default=0) <= KEPT:
+        assert drift._seen == math.ceil(total / EVERY)
+
+
+def test_a_model_without_a_reference_exports_nothing() -> None:
+    collector = DriftCollector()
+    assert [family.samples for family in collector.collect()] == [[]]
+    drift = fed(np.zeros((10, 1)), np.zeros((EVERY * MIN_ROWS, 1)), 1)
+    collector.serve(drift, ("age",))
+    (sample,) = next(collector.collect()).samples
+    assert (sample.name, sample.labels, sample.value) == ("feature_drift_psi", {"feature": "age"}, 0.0)
