@@ -16,15 +16,18 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.svm import SVC
 
 from fairlead_service import contract, wire
 from fairlead_service.contract import FailureReason
-from fairlead_service.loading import loader
+from fairlead_service.loading import attached, loader
 from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.source import ClientArtifacts, MlflowSource
 from fairlead_service.loading.tracking import TrackingClient, TrackingServer
 from fairlead_service.models import bundle
+from fairlead_service.models.backends import Want, build
+from tests.integration.conftest import REQUIREMENTS
 
 X = np.random.default_rng(5).random((50, 3))
 Y = np.array(["no", "yes"])[(X[:, 0] > 0.5).astype(int)]
@@ -82,9 +85,9 @@ def test_every_form_of_reference(load: Load, forest: Any, form: str, name: str |
     assert (identity.run_id, identity.model_id, identity.name) == (forest.run_id, forest.model_id, name)
     assert identity.model_uri == (uri if uri.startswith("runs:") else f"models:/{forest.model_id}")
     assert made.manifest.estimator == "sklearn.ensemble.RandomForestClassifier"
-    assert made.manifest.proof == bundle.Proof(rows=3, verdict="loaded")
+    assert (made.manifest.backend, made.manifest.proof.verdict) == ("native", "identical")
     assert made.manifest.trained_with["scikit-learn"]
-    assert opened(made).predict(X).tolist() == FOREST.predict(X).tolist()
+    assert predictions(made) == FOREST.predict(X).tolist()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +150,7 @@ def test_artifacts_outside_the_server(load: Load, log_sample: Any, tmp_path: Pat
 
 def test_a_store_whose_library_this_image_does_not_have(mlflow_server: str) -> None:
     with pytest.raises(LoadError, match="s3://bucket/model") as caught:
-        ClientArtifacts("s3://bucket/model", mlflow_server).sizes()
+        ClientArtifacts("s3://bucket/model", mlflow_server).listing()
     assert caught.value.reason is FailureReason.LOAD_FAILED
 
 
@@ -175,7 +178,7 @@ def test_pickle(load: Load, log_sample: Any) -> None:
     assert error.reason is FailureReason.MODEL_REFUSED
     assert "cloudpickle" in error.message
     made = load(f"runs:/{logged.run_id}", allow_pickle=True)
-    assert opened(made).predict(X).tolist() == FOREST.predict(X).tolist()
+    assert predictions(made) == FOREST.predict(X).tolist()
 
 
 def test_host_name_that_mlflow_does_not_know(mlflow_server: str) -> None:
@@ -206,7 +209,7 @@ def test_the_program_and_its_restart_without_mlflow(mlflow_server: str, forest: 
     assert code == 0
     assert [message.kind for message in said] == ["progress"] * (len(said) - 1) + ["result"]
     assert said[-1].value["run_id"] == forest.run_id
-    assert said[-1].value["backend"] == "sklearn"
+    assert said[-1].value["backend"] == "native"
     before = bundle.read(tmp_path / "b")
 
     code, said = command(tmp_path, MLFLOW_TRACKING_URI=NOWHERE, **wanted)
@@ -226,7 +229,58 @@ def test_the_program_when_mlflow_is_down(tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
 
 
-def opened(made: bundle.Bundle) -> Any:
-    import skops.io
+def predictions(made: bundle.Bundle, x: Any = X) -> list[Any]:
+    """What a server on the bundle answers."""
+    answer: list[Any] = build(made).evaluate(np.asarray(x), Want()).predictions.tolist()
+    return answer
 
-    return skops.io.load(made.path(bundle.SKOPS_FILE), trusted=list(made.manifest.trusted_types))
+
+def test_a_model_that_is_not_compiled(load: Load, log_sample: Any) -> None:
+    logged = log_sample(SVC().fit(X, Y), X)
+    manifest = load(f"models:/{logged.model_id}").manifest
+    assert (manifest.backend, manifest.proof) == ("sklearn", bundle.Proof(rows=3, verdict="loaded", batches=True))
+    assert "SVC" in (manifest.fallback_reason or "")
+
+
+LEAN = """
+import sys
+from fairlead_service.loading.__main__ import main
+code = main([], __import__("os").environ)
+heavy = {"mlflow", "sklearn", "pandas", "skops", "joblib", "scipy"} & sys.modules.keys()
+assert not heavy, heavy
+sys.exit(code)
+"""
+
+
+def test_a_bundle_beside_the_model_is_taken_without_any_model_library(
+    load: Load, log_sample: Any, mlflow_server: str, tmp_path: Path
+) -> None:
+    logged = log_sample(FOREST, X, **TRUSTED)
+    compiled = load(f"models:/{logged.model_id}")
+    mlflow.MlflowClient().log_model_artifacts(logged.model_id, str(compiled.directory), attached.DIRECTORY)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "FAIRLEAD_"))}
+    environment |= {
+        "MLFLOW_TRACKING_URI": mlflow_server,
+        contract.ENV_MODEL_URI: f"runs:/{logged.run_id}/model",
+        contract.ENV_MODEL_NAME: "fraud",
+        contract.ENV_BUNDLE_DIR: str(tmp_path / "taken"),
+    }
+    done = subprocess.run([sys.executable, "-c", LEAN], env=environment, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"compiled and proven on" in done.stdout
+    taken = bundle.read(tmp_path / "taken")
+    assert taken.manifest.files == compiled.manifest.files
+    assert taken.manifest.identity.model_uri == f"runs:/{logged.run_id}/model"
+    assert taken.manifest.identity.name == "fraud"
+    assert predictions(taken) == FOREST.predict(X).tolist()
+
+
+def test_a_bundle_beside_a_model_outside_the_server(load: Load, log_sample: Any, tmp_path: Path) -> None:
+    location = (tmp_path / "store").as_uri()
+    experiment = mlflow.MlflowClient().create_experiment("beside, elsewhere", artifact_location=location)
+    with mlflow.start_run(experiment_id=experiment):
+        model_id = mlflow.sklearn.log_model(FOREST, name="model", pip_requirements=REQUIREMENTS, **TRUSTED).model_id
+    first = load(f"models:/{model_id}").manifest
+    mlflow.MlflowClient().log_model_artifacts(model_id, str(tmp_path / "b"), attached.DIRECTORY)
+    again = load(f"models:/{model_id}").manifest
+    assert (again.made_with, again.proof, again.files) == (first.made_with, first.proof, first.files)

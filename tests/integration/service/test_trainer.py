@@ -6,21 +6,26 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
-import skops.io
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.ensemble import ExtraTreesRegressor
 
 from fairlead_service import wire
-from fairlead_service.contract import TrainingReason
-from fairlead_service.loading.tracking import TrackingServer
+from fairlead_service.contract import FailureReason, TrainingReason
+from fairlead_service.loading import attached, loader
+from fairlead_service.loading.errors import LoadError
+from fairlead_service.loading.loader import LoadOptions
+from fairlead_service.loading.source import MlflowSource
+from fairlead_service.loading.tracking import TrackingClient, TrackingServer
 from fairlead_service.models import bundle
-from fairlead_service.training import algorithms, trainer
+from fairlead_service.models.backends import Want, build
+from fairlead_service.training import algorithms, recording, trainer
 from fairlead_service.training.algorithms import Algorithm
 from fairlead_service.training.errors import TrainingError
 from fairlead_service.training.request import TrainingRequest
@@ -62,9 +67,8 @@ def runs(mlflow_server: str) -> Any:
 
 
 def predict(directory: Path, x: Any) -> list[Any]:
-    found = bundle.read(directory)
-    estimator = skops.io.load(found.path(bundle.SKOPS_FILE), trusted=list(found.manifest.trusted_types))
-    answer: list[Any] = estimator.predict(np.asarray(x)).tolist()
+    """What a server on the bundle answers."""
+    answer: list[Any] = build(bundle.read(directory)).evaluate(np.asarray(x, np.float64), Want()).predictions.tolist()
     return answer
 
 
@@ -132,6 +136,51 @@ def test_what_mlflow_has(train: Any, runs: Any, tmp_path: Path) -> None:
     assert (manifest.identity.name, manifest.identity.version) == ("iris", found["model_version"])
     assert manifest.feature_names == ("a", "b", "c", "d")
     assert len(manifest.input_example or ()) == 5
+
+
+def test_the_compiled_bundle_is_logged_beside_the_model(train: Any, mlflow_server: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    found = train(SMALL, target=HALF, algorithm="random_forest", hyperparameters={"n_estimators": 5})
+    uri = f"models:/{found['model_id']}"
+    files = mlflow.MlflowClient().list_logged_model_artifacts(found["model_id"], attached.DIRECTORY)
+    assert {Path(file.path).name for file in files} == {"manifest.json", "program.json", "arrays.bin"}
+    with TrackingClient(TrackingServer(mlflow_server)) as client:
+
+        def load() -> bundle.Bundle:
+            source, options = MlflowSource(client), LoadOptions(run_id=found["run_id"])
+            return loader.load(uri, tmp_path / "again", source, options, lambda *words: said.append(": ".join(words)))
+
+        loaded = load()
+        assert loaded.manifest.identity.model_id == found["model_id"]
+        assert any("compiled and proven on" in line for line in said)
+        assert predict(tmp_path / "again", SMALL) == predict(tmp_path / "b", SMALL)
+        assert mlflow.sklearn.load_model(uri).predict(SMALL).tolist() == predict(tmp_path / "b", SMALL)
+
+        other = train(SMALL, target=HALF, algorithm="random_forest", hyperparameters={"n_estimators": 6})
+        store = f"{mlflow_server}/api/2.0/mlflow-artifacts/artifacts/{experiment(found)}/models"
+        with urllib.request.urlopen(f"{store}/{other['model_id']}/artifacts/model.skops") as answer:
+            content = answer.read()
+        place = f"{store}/{found['model_id']}/artifacts/model.skops"
+        urllib.request.urlopen(urllib.request.Request(place, data=content, method="PUT")).close()
+        with pytest.raises(LoadError, match=r"not of this model.*delete its fairlead/") as caught:
+            load()
+        assert caught.value.reason is FailureReason.MODEL_REFUSED
+
+
+def test_a_bundle_that_cannot_be_logged_does_not_fail_the_training(
+    train: Any, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(recording, "attach", fail)
+    assert train(SMALL, target=HALF)["run_id"]
+    assert "log: warning: the compiled bundle could not be logged: the disk is full" in said
+
+
+def experiment(found: dict[str, Any]) -> str:
+    identifier: str = mlflow.MlflowClient().get_run(found["run_id"]).info.experiment_id
+    return identifier
 
 
 @pytest.mark.parametrize("target", [HALF, [int(label) for label in HALF], ["ny"[label] for label in HALF]])

@@ -1,5 +1,6 @@
 """A load with the model's files on disk instead of in MLflow, to shape them as no honest store would."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,50 +13,25 @@ import skops.io
 import yaml
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from fairlead_service import termination
 from fairlead_service.contract import FailureReason
 from fairlead_service.loading import loader, versions
-from fairlead_service.loading import reference as refs
 from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
-from fairlead_service.loading.source import Listing, ResolvedModel
 from fairlead_service.loading.versions import VersionPolicy
 from fairlead_service.models import bundle
+from tests.unit.service.loading.directory import RUN, URI, Directory
 
-RUN = "6f2c" * 8
-URI = f"runs:/{RUN}/model"
 EXAMPLE = [[0.1, 0.9], [0.9, 0.1]]
 X = np.random.default_rng(0).random((20, 2))
 WORDS = np.array(["no", "yes"])[(X[:, 0] > 0.5).astype(int)]
 OTHER_VERSION = "0.24.2"
-
-
-class Directory:
-    """Model files in a directory; claims other sizes than there are if told to."""
-
-    def __init__(self, root: Path, **claims: int | None) -> None:
-        self.root = root
-        self.claims = claims
-
-    def resolve(self, reference: refs.Reference, uri: str) -> ResolvedModel:
-        return ResolvedModel(uri, RUN, None, str(self.root))
-
-    def artifacts(self, model: ResolvedModel) -> "Directory":
-        return self
-
-    def listing(self) -> Listing:
-        files = {path.name: path.stat().st_size for path in self.root.iterdir() if path.is_file()}
-        return Listing(files | self.claims, frozenset(path.name for path in self.root.iterdir() if path.is_dir()))
-
-    def below(self, name: str) -> "Directory":
-        return Directory(self.root / name)
-
-    def download(self, name: str, path: Path, limit: int) -> None:
-        path.write_bytes((self.root / name).read_bytes())
 
 
 def flavor(**changes: Any) -> dict[str, Any]:
@@ -122,10 +98,14 @@ def test_whole(load: Any, model: Any, tmp_path: Path) -> None:
     assert found.manifest.classes == ("no", "yes")
     assert found.manifest.has_probabilities
     assert found.manifest.n_features == 2
-    assert found.manifest.proof == bundle.Proof(rows=2, verdict="loaded")
+    assert (found.manifest.backend, found.manifest.fallback_reason) == ("native", None)
+    assert found.manifest.proof.verdict == "identical"
+    assert sorted(found.manifest.files) == ["arrays.bin", "program.json"]
+    assert found.manifest.model_sha256 == hashlib.sha256((tmp_path / "logged" / "model.skops").read_bytes()).hexdigest()
+    assert found.manifest.made_with["fairlead"]
     assert found.manifest.trained_with["numpy"] == "2.0.0"
     assert [line.split()[0] for line in said] == ["fetch", "check", "check", "prove", "prove", "write"]
-    assert "model was trained with numpy 2.0.0" in said[2]
+    assert "model was trained with numpy 2.0.0" in said[1]
 
 
 def test_regression(load: Any, model: Any) -> None:
@@ -134,7 +114,13 @@ def test_regression(load: Any, model: Any) -> None:
 
 
 def test_without_an_example(load: Any, model: Any) -> None:
-    assert load(model(example=None)).manifest.proof == bundle.Proof(rows=0, verdict="untested")
+    assert load(model(example=None)).manifest.proof.verdict == "identical"
+
+
+def test_neither_compiled_nor_tested(load: Any, model: Any) -> None:
+    made = load(model(SVC().fit(X, WORDS), example=None))
+    assert made.manifest.proof == bundle.Proof(rows=0, verdict="untested", batches=True)
+    assert list(made.manifest.files) == [bundle.SKOPS_FILE]
 
 
 def test_named_columns_are_served_by_their_order(load: Any, model: Any) -> None:
@@ -142,13 +128,21 @@ def test_named_columns_are_served_by_their_order(load: Any, model: Any) -> None:
     assert load(model(document={"signature": signature})).manifest.feature_names == ("b", "a")
 
 
+PICKLED = {"pickled_model": "model.pkl", "serialization_format": "cloudpickle"}
+
+
 def test_pickle_is_rewritten(load: Any, model: Any) -> None:
-    tree = DecisionTreeClassifier().fit(X, WORDS)
-    source = model(tree, flavor={"pickled_model": "model.pkl", "serialization_format": "cloudpickle"})
+    source = model(KNeighborsClassifier(algorithm="kd_tree").fit(X, WORDS), flavor=PICKLED)
     assert failure(load, source).reason is FailureReason.MODEL_REFUSED
     made = load(source, allow_pickle=True)
     assert list(made.manifest.files) == [bundle.SKOPS_FILE]
-    assert made.manifest.trusted_types == ("sklearn.tree._tree.Tree",)
+    assert "sklearn.neighbors._kd_tree.KDTree" in made.manifest.trusted_types
+
+
+def test_pickle_is_compiled(load: Any, model: Any) -> None:
+    source = model(DecisionTreeClassifier().fit(X, WORDS), flavor=PICKLED)
+    assert failure(load, source).reason is FailureReason.MODEL_REFUSED
+    assert load(source, allow_pickle=True).manifest.backend == "native"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +254,7 @@ def test_reuse(load: Any, model: Any, tmp_path: Path, uri: str, options: dict[st
 def test_an_altered_bundle_is_not_reused(load: Any, model: Any, tmp_path: Path) -> None:
     made = load(model())
     assert loader.reuse(URI, made.directory, LoadOptions()) == made
-    made.path(bundle.SKOPS_FILE).write_bytes(b"x")
+    made.path(next(iter(made.manifest.files))).write_bytes(b"x")
     assert loader.reuse(URI, made.directory, LoadOptions()) is None
 
 
