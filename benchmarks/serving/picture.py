@@ -9,7 +9,7 @@ from html import escape
 from typing import Final
 
 _WIDTH: Final = 760
-_LEFT: Final = 250
+_LEFT: Final = 270
 _RIGHT: Final = 60
 _TOP: Final = 44
 _ROW: Final = 24
@@ -32,7 +32,7 @@ def draw(title: str, ratios: Mapping[str, float]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {bottom + 30}" role="img" '
         f'font-family="system-ui, sans-serif" font-size="12" fill="{_TEXT}">',
         f"<title>{escape(title)}</title>",
-        f'<text x="8" y="20" font-size="13" font-weight="600">{escape(title)}</text>',
+        f'<text x="8" y="20" font-weight="600">{escape(title)}</text>',
     ]
     for power in range(low, high + 1):
         at = x(10**power)

@@ -41,7 +41,7 @@ def drawing(found: dict[str, Any]) -> str | None:
         if server not in (servers.OURS, servers.FLOOR, servers.MINIMAL)
         and (ratio := results.ratio(case, server.name)) is not None
     }
-    title = "Fairlead's requests per second over each server's: random forest of 100 trees, 1 row, 8 connections"
+    title = "Fairlead's requests a second over each server's: forest of 100 trees, 1 row a request, 8 connections"
     return picture.draw(title, ratios) if ratios else None
 
 

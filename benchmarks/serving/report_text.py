@@ -3,7 +3,7 @@
 from typing import Final
 
 from benchmarks.serving.bench import CHECKED_ROWS
-from benchmarks.serving.servers import BATCH, BATCH_WAIT_SECONDS
+from benchmarks.serving.servers import BATCH, BATCH_WAIT_SECONDS, sample_ratio
 
 METHOD: Final = f"""\
 Each server, with all its processes, is pinned to one core; `wrk` drives it from another. In every round each server
@@ -12,7 +12,8 @@ warmed up, measured, asked again, and ended before the next one starts. Rates an
 ratios are taken within a round. Differences below a quarter mean nothing on a virtual machine.
 
 All servers use the same scikit-learn, uvicorn and httptools, and run at their defaults, with their own logs on.
-Fairlead runs at its defaults too, with request log (to a pipe that is read), metrics, and traces exported to a sink.
+Fairlead runs as the chart's defaults run it in a pod: with request log (to a pipe that is read), metrics, and traces of
+{100 * sample_ratio():g} % of the requests, exported to a sink.
 Where a peer batches, a batch is at most {BATCH} requests, and {1000 * BATCH_WAIT_SECONDS:g} ms are waited for it where
 that can be set. The constant answer is as long as Fairlead's, by the same HTTP server: the ratio to it is the price of
 everything that is done for an answer."""

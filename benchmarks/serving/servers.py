@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import yaml
 from benchmarks.serving import environments, protocols
 from benchmarks.serving.models import SavedModel
-from benchmarks.serving.paths import APPS
+from benchmarks.serving.paths import APPS, ROOT
 from benchmarks.serving.protocols import Protocol
 
 BATCH: Final = 64
@@ -64,7 +65,15 @@ def _ours(place: Place, *, minimal: bool = False) -> Launch:
         settings["FAIRLEAD_LOG_LEVEL"] = "warning"
         return Launch((str(place.python), str(APPS / "without_metrics.py")), settings)
     settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{place.sink}"
+    settings["OTEL_TRACES_SAMPLER"] = "parentbased_traceidratio"  # as the operator sets it in every pod
+    settings["OTEL_TRACES_SAMPLER_ARG"] = str(sample_ratio())
     return Launch((str(place.python), "-m", "fairlead_service"), settings)
+
+
+def sample_ratio() -> float:
+    """The chart's default share of traced requests. A server that nobody tells, traces all of them."""
+    values = yaml.safe_load((ROOT / "charts" / "fairlead" / "values.yaml").read_text())
+    return float(values["tracing"]["sampleRatio"])
 
 
 def _app(place: Place, file: str, **more: object) -> Launch:
