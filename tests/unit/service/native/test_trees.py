@@ -23,6 +23,7 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
+from threadpoolctl import threadpool_limits
 
 from fairlead_service.loading.compile import NotCompiled, compile_model
 from fairlead_service.models.backends import Want
@@ -90,11 +91,12 @@ def fitted(draw: st.DrawFn) -> tuple[Any, bool]:
         random.shuffle(target)
     else:
         target = random.exponential(size=n) + 1e-3
-    estimator = kind(random_state=seed, **parameters).fit(rows, target, sample_weight=weights)
+    with threadpool_limits(1):  # on a busy machine the threads of small fits wait for each other
+        estimator = kind(random_state=seed, **parameters).fit(rows, target, sample_weight=weights)
     return estimator, takes_missing
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(model=fitted(), n=st.sampled_from([1, 7, 8, 63, 64, 65, 200]), seed=st.integers(0, 2**16))
 def test_answers_are_scikit_learns_bit_for_bit(model: tuple[Any, bool], n: int, seed: int) -> None:
     estimator, missing = model
