@@ -19,7 +19,8 @@ from pydantic import ValidationError  # noqa: E402
 
 from fairlead_service.app import create_app  # noqa: E402
 from fairlead_service.observability import logs  # noqa: E402
-from fairlead_service.server import Server, protocol_with_age  # noqa: E402
+from fairlead_service.protocol import protocol  # noqa: E402
+from fairlead_service.server import Server  # noqa: E402
 from fairlead_service.settings import Settings  # noqa: E402
 
 
@@ -63,7 +64,11 @@ def _serve(settings: Settings, listening: socket.socket) -> int:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=protocol_with_age(settings.max_connection_age_seconds),
+        http=protocol(
+            max_age=settings.max_connection_age_seconds,
+            patience=settings.body_timeout_seconds,
+            idle=settings.keep_alive_seconds,
+        ),
         ws="none",
         lifespan="on",
         log_config=None,  # ours; uvicorn's would write lines that are not JSON

@@ -84,6 +84,10 @@ class BodyTimeout(Problem):
     status, slug, title = 408, "body-timeout", "The body did not arrive in time"
 
 
+class HeadTimeout(Problem):
+    status, slug, title = 408, "head-timeout", "The request's head did not arrive in time"
+
+
 class BodyTooLarge(Problem):
     status, slug, title = 413, "body-too-large", "The body is over the limit"
 
@@ -138,6 +142,10 @@ class SelfTestFailed(Problem):
 
 class QueueFull(Problem):
     status, slug, title = 429, "queue-full", "Too much work is waiting already"
+
+
+class HeadTooLarge(Problem):
+    status, slug, title = 431, "head-too-large", "The request's head is over the limit"
 
 
 class InternalError(Problem):

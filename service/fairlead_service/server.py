@@ -1,17 +1,11 @@
-"""uvicorn, with the two things a rolling update needs of it: leaving without a failed request, and connections that
-do not live for ever.
+"""uvicorn, leaving without a failed request, and with `protocol`'s connections looked after.
 
-Leaving. A pod gets SIGTERM at about the moment its address is taken out of the load balancers, some seconds before
+A pod gets SIGTERM at about the moment its address is taken out of the load balancers, some seconds before
 the last of them knows. So the first SIGTERM only starts a drain: readiness answers 503, every answer carries
 `Connection: close`, and new connections are still served. When the drain is over, uvicorn's own graceful shutdown
 finishes the requests in flight. A second signal, or Ctrl-C, skips the drain. No preStop hook is needed.
-
-Age. A client that pools connections stays on the pod it first met: new pods get no traffic, and shares of a canary
-mean nothing. So a connection over its age is closed with the next answer on it, as gRPC's MAX_CONNECTION_AGE does.
 """
 
-import asyncio
-import random
 import signal
 import socket
 import time
@@ -20,14 +14,12 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
-from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from fairlead_service import errors
 from fairlead_service.observability import logs
+from fairlead_service.protocol import Protocol
 
-_EXPIRES: Final = "fairlead.connection_expires"
-_JITTER: Final = 0.2
+_LOOK_TICKS: Final = 10
+"""Ticks of 0.1 s between two looks at the connections."""
 
 
 class Drain:
@@ -81,6 +73,11 @@ class Server(uvicorn.Server):
         if self._drain.active and not self._announced:  # here, because a signal handler must not log
             self._announced = True
             logs.event("log", f"leaving: still serving for {self._drain.seconds:g} s, but closing connections")
+        if counter % _LOOK_TICKS == 0:
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Protocol):
+                    connection.look(now)
         return await super().on_tick(counter) or self._drain.over
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -91,36 +88,3 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         if forced or self.force_exit:  # uvicorn skips it then, but child processes must not outlive the server
             await self.lifespan.shutdown()
-
-
-def protocol_with_age(seconds: float) -> type[HttpToolsProtocol]:
-    """uvicorn's protocol whose connections expire after `seconds`, give or take a fifth; 0 means never."""
-
-    class Protocol(HttpToolsProtocol):
-        expires = float("inf")
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if seconds > 0:
-                self.expires = time.monotonic() + seconds * random.uniform(1 - _JITTER, 1 + _JITTER)
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self.scope[_EXPIRES] = self.expires  # type: ignore[typeddict-unknown-key]
-
-        def send_400_response(self, msg: str) -> None:
-            body = errors.MalformedRequest(f"{msg} Send HTTP/1.1.").body(logs.new_request_id())
-            head = (
-                b"HTTP/1.1 400 Bad Request\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-                % (errors.MEDIA_TYPE.encode(), len(body))
-            )
-            self.transport.write(head + body)
-            self.transport.close()
-
-    return Protocol
-
-
-def connection_expired(scope: Scope) -> bool:
-    """Whether the request's connection is over its age (never, under other servers)."""
-    expires: float = scope.get(_EXPIRES, float("inf"))
-    return time.monotonic() >= expires

@@ -19,7 +19,8 @@ from fairlead_service.inference.body import Headers
 from fairlead_service.observability import logs
 from fairlead_service.observability.metrics import Metrics
 from fairlead_service.observability.tracing import Tracing, trace_id_of
-from fairlead_service.server import Drain, connection_expired
+from fairlead_service.protocol import connection_expired
+from fairlead_service.server import Drain
 
 REQUEST_ID: Final = b"x-request-id"
 CLIENT_GONE: Final = 499
