@@ -7,6 +7,7 @@ come together every few milliseconds, in one call. When the reader stays away fo
 import atexit
 import contextlib
 import os
+import select
 import threading
 from collections import deque
 from typing import Final, Protocol, TextIO
@@ -14,6 +15,10 @@ from typing import Final, Protocol, TextIO
 INTERVAL_SECONDS: Final = 0.02
 MAX_PENDING: Final = 100_000
 """Lines; about 30 MB."""
+EXIT_SECONDS: Final = 1.0
+"""How long the end of the process waits for the reader."""
+_TAKEN: Final = 10_000
+"""Most lines in one write."""
 
 
 class Lines(Protocol):
@@ -21,7 +26,7 @@ class Lines(Protocol):
 
     def write(self, line: bytes) -> None: ...
     def flush(self) -> None:
-        """Returns when what was written before has left the process."""
+        """Hands on at once what was written before, as far as that takes no waiting."""
 
 
 class DirectLines:
@@ -43,11 +48,13 @@ class BufferedLines:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._pending: deque[bytes] = deque()
+        self._rest = b""
+        """Taken from the pending lines, but not written yet."""
         self._dropped = 0
         self._some = threading.Event()
         self._writing = threading.Lock()
         threading.Thread(target=self._run, name="log-lines", daemon=True).start()
-        atexit.register(self.flush)
+        atexit.register(self.flush, EXIT_SECONDS)
 
     def write(self, line: bytes) -> None:
         if len(self._pending) >= MAX_PENDING:
@@ -57,12 +64,26 @@ class BufferedLines:
         if not self._some.is_set():
             self._some.set()
 
-    def flush(self) -> None:
-        with self._writing:
-            content = self._take()
-            with contextlib.suppress(OSError):  # nobody reads any more; there is nowhere to say so
-                while content:
-                    content = content[os.write(self._descriptor, content) :]
+    def flush(self, seconds: float = 0.0) -> None:
+        """Writes what is pending, unless the thread is writing or the reader takes nothing for so many seconds.
+
+        A pipe that can be written to takes PIPE_BUF bytes without blocking, but perhaps not more.
+        """
+        if not self._writing.acquire(timeout=seconds):
+            return
+        try:
+            self._write(seconds)
+        except OSError:  # nobody reads any more; there is nowhere to say so
+            self._rest = b""
+        finally:
+            self._writing.release()
+
+    def _write(self, seconds: float) -> None:
+        ready = select.poll()
+        ready.register(self._descriptor, select.POLLOUT)
+        self._rest = self._rest or self._take()
+        while self._rest and ready.poll(seconds * 1000):
+            self._rest = self._rest[os.write(self._descriptor, self._rest[: select.PIPE_BUF]) :] or self._take()
 
     def _run(self) -> None:
         pause = threading.Event()
@@ -70,10 +91,15 @@ class BufferedLines:
             self._some.wait()
             pause.wait(INTERVAL_SECONDS)
             self._some.clear()
-            self.flush()
+            with self._writing:
+                while content := self._rest or self._take():
+                    self._rest = b""
+                    with contextlib.suppress(OSError):
+                        while content:
+                            content = content[os.write(self._descriptor, content) :]
 
     def _take(self) -> bytes:
-        lines = [self._pending.popleft() for _ in range(len(self._pending))]
+        lines = [self._pending.popleft() for _ in range(min(len(self._pending), _TAKEN))]
         if self._dropped:
             lines.append(b'{"level":"warning","event":"log","message":"%d log lines dropped"}\n' % self._dropped)
             self._dropped = 0

@@ -66,7 +66,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class _Handler(logging.Handler):
-    """Hands lines on; a warning and what is worse leaves the process before anything else happens."""
+    """Hands lines on; a warning and what is worse leaves the process at once, if the reader takes it."""
 
     def __init__(self, lines: Lines) -> None:
         super().__init__()
