@@ -114,14 +114,20 @@ def parse_object(body: bytes, expected: Expected) -> dict[str, Any]:
 
 
 def has_duplicate_keys(body: bytes) -> bool:
-    """Whether an object in a body that is known to be JSON has the same key twice. Slow: for small bodies."""
+    """Whether an object in a body that is known to be JSON has the same key twice. Slow: for small bodies.
+
+    So has one that is too deep for Python's parser: all that is taken is flat, so a later key has hidden the depth.
+    """
     found = False
 
     def pairs(items: list[tuple[str, object]]) -> None:
         nonlocal found
         found = found or len({key for key, _ in items}) != len(items)
 
-    json.loads(body, object_pairs_hook=pairs)
+    try:
+        json.loads(body, object_pairs_hook=pairs, parse_int=len)  # Python's integers have a limit of digits
+    except RecursionError:
+        return True
     return found
 
 

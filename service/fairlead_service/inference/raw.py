@@ -92,7 +92,7 @@ class RawEndpoint:
                 reply = await self._reply(seen, exchange)
             except DisconnectError:
                 return
-            if len(reply.body) >= _GZIP_BYTES and b"gzip" in seen.headers.get(b"accept-encoding", b""):
+            if len(reply.body) >= _GZIP_BYTES and takes_gzip(seen.headers.get(b"accept-encoding", b"")):
                 await _compress(reply)
             headers = [
                 (b"content-type", reply.content_type),
@@ -118,6 +118,18 @@ class RawEndpoint:
         except Exception as error:
             logs.error(f"{seen.scope['method']} {self._template} failed", error)
             return self._refuse(errors.InternalError(errors.UNEXPECTED), seen.request_id)
+
+
+def takes_gzip(accept: bytes) -> bool:
+    """Whether an `Accept-Encoding` names gzip, by name and with a weight above 0 (RFC 9110, 12.5.3)."""
+    if b"gzip" not in accept:
+        return False
+    for item in accept.lower().split(b","):
+        coding, _, parameters = item.partition(b";")
+        if coding.strip() in (b"gzip", b"x-gzip"):
+            name, _, weight = parameters.strip().partition(b"=")
+            return name.strip() != b"q" or weight.strip(b" \t0.") != b""
+    return False
 
 
 async def _compress(reply: Reply) -> None:
