@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = None
     """Where the serving pods send traces (OTLP over HTTP); unset sends none."""
 
-    trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of requests that the serving pods trace when the caller has not decided; only with an OTLP endpoint."""
 
     egress_ports: Annotated[tuple[int, ...], NoDecode] = ()

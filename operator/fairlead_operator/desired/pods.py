@@ -16,7 +16,7 @@ class PodDefaults:
     tracking_uri: str
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     otlp_endpoint: str | None = None
-    trace_sample_ratio: float = 0.1
+    trace_sample_ratio: float = 0.01
     mlflow_credentials_secret: str | None = None
     """A Secret in the resource's own namespace, given to the loader as environment variables."""
     egress_ports: tuple[int, ...] = ()

@@ -103,7 +103,7 @@ def test_a_user_may_send_traces_elsewhere() -> None:
     assert sent == {
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://mine:4318",
         "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-        "OTEL_TRACES_SAMPLER_ARG": "0.1",
+        "OTEL_TRACES_SAMPLER_ARG": "0.01",
     }
 
 
