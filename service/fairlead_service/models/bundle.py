@@ -6,15 +6,17 @@ temporary neighbour and renamed into place, so a reader sees either a whole bund
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -64,6 +66,13 @@ class FeatureReference(_Frozen):
     shares: tuple[float, ...]
     """Of the training rows, one for each of the len(edges) + 1 bins, and last of those without a value."""
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        ascending = all(low < high for low, high in pairwise((-math.inf, *self.edges, math.inf)))
+        if not ascending or len(self.shares) != len(self.edges) + 2 or not all(0 <= s <= 1 for s in self.shares):
+            raise ValueError("edges must ascend, and there must be a share for each bin and for missing values")
+        return self
+
 
 class FileDigest(_Frozen):
     sha256: str
@@ -111,6 +120,14 @@ class Manifest(_Frozen):
     created_at: datetime
     files: Mapping[str, FileDigest] = {}
 
+    @model_validator(mode="after")
+    def _one_reference_a_feature(self) -> Self:
+        if self.drift_reference is not None and len(self.drift_reference) != self.n_features:
+            raise ValueError(
+                f"drift_reference is of {len(self.drift_reference)} features, the model of {self.n_features}"
+            )
+        return self
+
 
 class Bundle(_Frozen):
     directory: Path
@@ -145,9 +162,17 @@ def write(directory: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bu
 
 def identify(bundle: Bundle, name: str, version: str) -> Bundle:
     """Rewrites a bundle with the registered name and version its model got after it was written."""
-    identity = bundle.manifest.identity.model_copy(update={"name": name, "version": version})
+    return _amend(bundle, identity=bundle.manifest.identity.model_copy(update={"name": name, "version": version}))
+
+
+def know_training_data(bundle: Bundle, references: tuple[FeatureReference, ...] | None) -> Bundle:
+    """Rewrites a bundle with what drift is measured against, which is not in the model."""
+    return bundle if references is None else _amend(bundle, drift_reference=references)
+
+
+def _amend(bundle: Bundle, **changes: object) -> Bundle:
     files = {file: bundle.path(file).read_bytes() for file in bundle.manifest.files}
-    return write(bundle.directory, bundle.manifest.model_copy(update={"identity": identity}), files)
+    return write(bundle.directory, bundle.manifest.model_copy(update=changes), files)
 
 
 def read(directory: Path) -> Bundle:

@@ -21,6 +21,7 @@ from fairlead_service.loading.source import MlflowSource
 from fairlead_service.loading.tracking import TrackingClient, TrackingServer
 from fairlead_service.models import bundle as bundles
 from fairlead_service.models.bundle import Bundle
+from fairlead_service.observability import drift
 from fairlead_service.training import algorithms, data, evaluate, recording
 from fairlead_service.training.algorithms import Algorithm
 from fairlead_service.training.errors import TrainingError
@@ -68,6 +69,7 @@ def train(
             model = recording.log_model(fitted.estimator, prepared, request.feature_names, run_id)
             uri = f"models:/{model.model_id}"
             bundle = loader.load(uri, destination, MlflowSource(client), LoadOptions(run_id=run_id), progress)
+            bundle = bundles.know_training_data(bundle, drift.references(prepared.x[fitted.split.train]))
             if bundle.manifest.backend == "native":
                 _attach(model, bundle, progress)
             registration = None

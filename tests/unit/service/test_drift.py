@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from pydantic import ValidationError
 
+from fairlead_service.models.bundle import FeatureReference
 from fairlead_service.observability.drift import EVERY, KEPT, MIN_ROWS, Drift, DriftCollector, psi, reference
 
 floats = st.floats(-1e6, 1e6) | st.just(math.nan) | st.integers(0, 3).map(float)
@@ -81,6 +83,15 @@ def test_one_row_in_so_many_is_kept_however_they_come(sizes: list[int]) -> None:
     assert drift._seen <= math.ceil(total / EVERY)
     if max(sizes, default=0) <= KEPT:
         assert drift._seen == math.ceil(total / EVERY)
+
+
+@pytest.mark.parametrize(
+    ("edges", "shares"),
+    [((1.0,), (0.5, 0.5)), ((2.0, 1.0), (0.2, 0.3, 0.5, 0.0)), ((1.0,), (1.5, -0.5, 0.0)), ((math.nan,), (1, 0, 0))],
+)
+def test_a_reference_that_could_not_be_one_is_refused(edges: tuple[float, ...], shares: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError):
+        FeatureReference(edges=edges, shares=shares)
 
 
 def test_a_model_without_a_reference_exports_nothing() -> None:
