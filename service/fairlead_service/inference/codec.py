@@ -125,7 +125,7 @@ def has_duplicate_keys(body: bytes) -> bool:
         found = found or len({key for key, _ in items}) != len(items)
 
     try:
-        json.loads(body, object_pairs_hook=pairs, parse_int=len)  # Python's integers have a limit of digits
+        json.loads(body, object_pairs_hook=pairs, parse_int=float)  # Python's integers have a limit of digits
     except RecursionError:
         return True
     return found
@@ -207,7 +207,7 @@ def _malformed(body: bytes, error: orjson.JSONDecodeError, expected: Expected) -
     document = None
     if b"NaN" in body or b"Infinity" in body or "infinity" in str(error):
         with contextlib.suppress(ValueError, RecursionError):
-            document = json.loads(body)
+            document = json.loads(body, parse_int=float)
     place = next(_not_finite(document), None)
     if place is None:
         return MalformedBody(f"the body is not valid JSON: {error}; send one JSON object, encoded as UTF-8")

@@ -58,6 +58,8 @@ class Decoder:
         try:
             document: Any = self._parser.parse(body)
             keys: list[str] = list(document.keys())
+            if len(keys) > len(_KEYS):  # each look-up below walks over all of them
+                return None
             wants: dict[str, Any] = {key: document[key] for key in keys if key != "features"}
             values = np.frombuffer(document["features"].as_buffer(of_type="d"), np.float64)
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError):
@@ -68,7 +70,8 @@ class Decoder:
             skeleton != b"{" + b"," * before + lists + b"," * (len(keys) - before - 1) + b"}"
             or not wants.keys() <= _KEYS
             or not all(value is True or value is False for value in wants.values())
-            or body.count(b'"') != 2 * len(keys)  # all strings are keys, and none came twice
+            or len(wants) + 1 != len(keys)  # a key came twice
+            or body.count(b'"') != 2 * len(keys)  # all strings are keys
             or len(values) != rows * width
             or not np.isfinite(values).all()
         ):
