@@ -3,6 +3,9 @@
 import gc
 import os
 
+from fairlead_service import listening
+
+_early = listening.early(os.environ) if __name__ == "__main__" else None
 gc.disable()  # what is imported stays: looking through it for garbage takes a tenth of the start
 
 # Before numpy is imported: its BLAS makes one thread a core otherwise, which for single rows costs more than it
@@ -36,30 +39,17 @@ def main() -> int:
         return 2
     logs.configure(settings.log_level, f"fairlead-{settings.role}")
     try:
-        listening = _listen(settings)
+        taken = _early or listening.listen(settings.host, settings.port)
     except OSError as error:
         logs.error(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; "
             "stop what listens there, or set FAIRLEAD_PORT (or FAIRLEAD_HOST) to another"
         )
         return 1
-    return _serve(settings, listening)
+    return _serve(settings, taken)
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """Bound before anything slow is done, so that a taken port is known at once. Raises OSError."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((settings.host, settings.port))
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
-def _serve(settings: Settings, listening: socket.socket) -> int:
+def _serve(settings: Settings, taken: socket.socket) -> int:
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -83,7 +73,7 @@ def _serve(settings: Settings, listening: socket.socket) -> int:
     gc.enable()
     gc.freeze()
     try:
-        server.run(sockets=[listening])
+        server.run(sockets=[taken])
     except SystemExit:  # uvicorn's way out of a failed start; the reason is logged
         return 1
     return 0 if server.started else 1

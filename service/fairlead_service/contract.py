@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 HTTP_PORT: Final = 8000
+ALL_ADDRESSES: Final = "0.0.0.0"
 LIVE_PATH: Final = "/health/live"
 READY_PATH: Final = "/health/ready"
 METRICS_PATH: Final = "/metrics"

@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     role: Literal["api", "predictor"] = "api"
     """`api` trains, loads and predicts; `predictor` serves the one bundle in `bundle_dir` and nothing else."""
 
-    host: str = "0.0.0.0"
+    host: str = contract.ALL_ADDRESSES
     """Address to listen on. All of them by default, as pods need; `127.0.0.1` on a workstation."""
     port: Annotated[int, Field(ge=0, le=65535)] = contract.HTTP_PORT
     """Port to listen on; 0 takes a free one and logs it."""

@@ -10,7 +10,7 @@ from tools.up import NAMESPACE
 OPERATOR = "deployment/fairlead-operator"
 MLFLOW = "deployment/fairlead-mlflow"
 EDIT_SERVICE = [{"op": "replace", "path": "/spec/ports/0/port", "value": 9999}]
-EDIT_DEPLOYMENT = [{"op": "replace", "path": "/spec/minReadySeconds", "value": 17}]
+EDIT_DEPLOYMENT = [{"op": "replace", "path": "/spec/revisionHistoryLimit", "value": 17}]
 
 
 def test_a_roll_out_survives_the_death_of_the_operator(cluster: Cluster, namespace: Namespace, models: Models) -> None:
@@ -66,7 +66,7 @@ def test_hand_edits_are_put_back_foreign_fields_left(cluster: Cluster, namespace
     namespace.kubectl("patch", "deployment/edited", "--type=json", "-p", json.dumps(EDIT_DEPLOYMENT))
 
     namespace.kubectl("wait", "--for=jsonpath={.spec.ports[0].port}=8000", "service/edited", "--timeout=30s")
-    namespace.kubectl("wait", "--for=jsonpath={.spec.minReadySeconds}=1", "deployment/edited", "--timeout=30s")
+    namespace.kubectl("wait", "--for=jsonpath={.spec.revisionHistoryLimit}=2", "deployment/edited", "--timeout=30s")
     namespace.kubectl("wait", "--for=jsonpath={.status.availableReplicas}=2", "deployment/edited", "--timeout=60s")
     deployment = cluster.get("deployment", "edited", namespace.name)
     assert deployment["metadata"]["annotations"]["sidecar.example.com/inject"] == "true"

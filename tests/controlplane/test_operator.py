@@ -151,13 +151,14 @@ def test_hand_edits_are_put_back_and_foreign_fields_left(
 
     api.patch("deployment", namespace, "fraud", {"metadata": {"annotations": {"example.com/mine": "yes"}}})
     api.patch("deployment", namespace, "fraud", {"spec": {"replicas": 3}}, "scale")
-    api.patch("deployment", namespace, "fraud", {"spec": {"minReadySeconds": 17}})
+    api.patch("deployment", namespace, "fraud", {"spec": {"revisionHistoryLimit": 17}})
     api.patch("service", namespace, "fraud", {"spec": {"ports": [{"port": 9999, "name": "http"}]}})
     api.patch("service", namespace, "fraud", {"metadata": {"labels": {OWNER_LABEL: None}}})
 
     api.wait("service", namespace, "fraud", lambda found: found and found["spec"]["ports"][0]["port"] == 8000)
     api.wait("service", namespace, "fraud", lambda found: found and OWNER_LABEL in found["metadata"]["labels"])
-    live = api.wait("deployment", namespace, "fraud", lambda found: found and found["spec"]["minReadySeconds"] == 1)
+    limit = "revisionHistoryLimit"
+    live = api.wait("deployment", namespace, "fraud", lambda found: found and found["spec"][limit] == 2)
     assert live["spec"]["replicas"] == 3
     assert live["metadata"]["annotations"]["example.com/mine"] == "yes"
     for kind in OWNED:

@@ -23,7 +23,6 @@ def build(md: ModelDeployment, template: Template, defaults: PodDefaults) -> Man
     """The Deployment that holds what `template` says."""
     spec: Manifest = {
         "selector": {"matchLabels": naming.selector(md)},
-        "minReadySeconds": 1,
         "revisionHistoryLimit": 2,
         # Never fewer pods than wanted: a new pod is Ready before an old one goes.
         "strategy": {

@@ -33,8 +33,12 @@ class Exchange:
         """As `read_body`; without a timer when all of the body is there."""
         cycle = self._cycle
         if cycle is not None and not cycle.more_body and not cycle.disconnected and len(cycle.body) <= limit:
-            return bytes(cycle.body)
-        return await read_body(headers, self._receive, limit=limit, seconds=seconds)
+            body = bytes(cycle.body)
+        else:
+            body = await read_body(headers, self._receive, limit=limit, seconds=seconds)
+        if cycle is not None and cycle.flow.read_paused:  # as after 64 KiB of a body
+            cycle.flow.resume_reading()  # or nobody would know when the client leaves
+        return body
 
     async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Sends the whole answer; `headers` are without the body's length."""

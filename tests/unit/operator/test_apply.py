@@ -49,11 +49,11 @@ async def test_an_edit_is_answered_and_a_status_is_not() -> None:
     world.cluster.put(DEPLOYMENT, live | {"status": {"replicas": 2}})
     world.see()
     assert await world.written() == 0
-    live["spec"]["minReadySeconds"] = 17
+    live["spec"]["revisionHistoryLimit"] = 17
     world.cluster.put(DEPLOYMENT, live)
     world.see()
     assert await world.written() == 1
-    assert world.cluster.deployments()[0]["spec"]["minReadySeconds"] == 1
+    assert world.cluster.deployments()[0]["spec"]["revisionHistoryLimit"] == 2
     assert await world.written() == 0
 
 

@@ -145,7 +145,7 @@ def edit(world: World, **changes: Any) -> None:
 def tamper(world: World) -> None:
     for deployment in world.cluster.deployments():
         edited = copy.deepcopy(deployment)
-        edited["spec"]["minReadySeconds"] = 17
+        edited["spec"]["revisionHistoryLimit"] = 17
         edited["metadata"].setdefault("annotations", {})["example.com/mine"] = "yes"
         world.cluster.put(DEPLOYMENT, edited)
 
@@ -266,7 +266,7 @@ def test_a_good_model_always_serves_in_the_end(fates: dict[str, str], history: l
         live_children = {kind for kind, _, _ in world.cluster.objects} - {"Pod", "ModelDeployment"}
         assert live_children == set(CHILDREN)
         deployment = world.cluster.deployments()[0]
-        assert deployment["spec"]["minReadySeconds"] == 1, "a hand edit was not put back"
+        assert deployment["spec"]["revisionHistoryLimit"] == 2, "a hand edit was not put back"
 
     asyncio.run(run())
 
