@@ -159,3 +159,11 @@ async def test_under_another_server_there_is_no_way_to_know_who_has_left(predict
 )
 def test_weights_of_codings_count(accept: bytes, takes: bool) -> None:
     assert takes_gzip(accept) is takes
+
+
+async def test_a_body_that_was_read_leaves_the_connection_watched() -> None:
+    wire = Wire()
+    cycle = cycle_of(wire, [], b"x" * 100_000)
+    cycle.flow.pause_reading()  # as uvicorn does with a body of this length
+    assert len(await Exchange(cycle.receive, cycle.send).body({}, limit=10**6, seconds=1)) == 100_000
+    assert not cycle.flow.read_paused
