@@ -31,6 +31,7 @@ HEAD_BYTES: Final = 2**16
 """Most of a head, a trailer or a chunk's framing, beyond the segment in which it began."""
 _EXPIRES: Final = "fairlead.connection_expires"
 _JITTER: Final = 0.2
+_AT_REST: Final = ("first byte", "next request")
 _UPGRADE: Final = (b"upgrade", b"http2-settings")
 
 
@@ -56,13 +57,14 @@ class Protocol(HttpToolsProtocol):
     patience: float
     """Seconds for a head, for the rest of a refused body, and without progress in writing an answer."""
     idle: float
-    """Seconds for the first byte."""
+    """Seconds for the first byte, and between an answer and the next request."""
 
     expires = float("inf")
     running: RequestResponseCycle | None = None
     """The request that is being answered, or was last; those behind it are in the pipeline."""
     _refusal: Problem | None = None
     """Told when the requests before it are answered."""
+    _requests = 0
     _part: object = None
     _part_bytes = 0
     """How much has come without completing a head or adding to a body, of the request `_part`."""
@@ -84,7 +86,6 @@ class Protocol(HttpToolsProtocol):
             self.running.message_event.set()
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
         try:
             self._feed(data)
         except httptools.HttpParserError:
@@ -96,14 +97,20 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._requests += 1
         self.scope[_EXPIRES] = self.expires  # type: ignore[typeddict-unknown-key]
 
     # What uvicorn calls:
     def on_response_complete(self) -> None:
-        refusal = self._refusal if not self.pipeline else None
-        super().on_response_complete()
-        if refusal is not None and not self.transport.is_closing():
-            self._answer(refusal)
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal is not None:
+            self._answer(self._refusal)
+        # uvicorn would set a timer for the next request, and end it with the next: `look` does without
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(errors.MalformedRequest(f"{msg} Send HTTP/1.1."))
@@ -180,7 +187,7 @@ class Protocol(HttpToolsProtocol):
             self._stalled = None
         elif self._stalled is None or self._stalled[0] != awaited:
             self._stalled = (awaited, now)
-        elif now - self._stalled[1] >= (self.idle if awaited == ("first byte",) else self.patience):
+        elif now - self._stalled[1] >= (self.idle if awaited[0] in _AT_REST else self.patience):
             self._stalled = None
             self._give_up(awaited[0])
 
@@ -190,13 +197,13 @@ class Protocol(HttpToolsProtocol):
         if unread > 0:
             return ("reading", unread)
         busy = self.running is not None and not self.running.response_complete
-        if busy or self.transport.is_closing() or self.timeout_keep_alive_task is not None:
-            return None  # the server's turn, or uvicorn's own timer runs
+        if busy or self.transport.is_closing():
+            return None  # the server's turn
         if self.scope is None:
             return ("first byte",)
         if self.cycle is None or self.cycle.scope is not self.scope:
-            return ("head", id(self.scope))
-        return ("rest of a body", id(self.scope))
+            return ("head", self._requests)
+        return ("rest of a body" if self.cycle.more_body else "next request", self._requests)
 
     def _give_up(self, awaited: str) -> None:
         if awaited == "reading":
