@@ -67,6 +67,11 @@ class Serving:
         return self.manifest.n_features
 
     @cached_property
+    def batches(self) -> bool:
+        """Whether rows of several requests may share a call."""
+        return self.manifest.proof.batches
+
+    @cached_property
     def identity_json(self) -> bytes:
         """What every answer of `/predict` says of the model: `"run_id":"…"` and, if it has them, name and version."""
         identity = self.manifest.identity

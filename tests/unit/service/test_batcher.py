@@ -35,8 +35,7 @@ class Model:
         self.go_on.set()
 
     def serving(self) -> Serving:
-        manifest = SimpleNamespace(proof=SimpleNamespace(batches=self.batches))
-        return cast(Serving, SimpleNamespace(backend=self, cost=self.cost, manifest=manifest))
+        return cast(Serving, SimpleNamespace(backend=self, cost=self.cost, batches=self.batches))
 
     def evaluate(self, matrix: Matrix, want: Want) -> Outputs:
         assert self.go_on.wait(30)
@@ -218,7 +217,7 @@ async def test_a_cancelled_request_ends_and_harms_nobody(make: Any) -> None:
 
 async def test_a_bug_of_a_backend_reaches_who_asked(make: Any) -> None:
     batcher, seen = make()
-    serving = cast(Serving, SimpleNamespace(backend=None, cost=FAST, manifest=Model().serving().manifest))
+    serving = cast(Serving, SimpleNamespace(backend=None, cost=FAST, batches=True))
     with pytest.raises(AttributeError):
         await ask(batcher, serving, rows(1))
     assert seen == []

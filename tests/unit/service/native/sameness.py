@@ -2,37 +2,21 @@
 
 import warnings
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_service.loading.compile import Compiled, NotCompiled, compile_model
-from fairlead_service.loading.labels import json_labels
-from fairlead_service.models import bundle as bundles
-from fairlead_service.models.backends import Backend, Outputs, Want, build
-from fairlead_service.models.backends.native.program import Trees, encode
-from fairlead_service.models.bundle import Identity, Manifest, Proof
+from fairlead_service.loading.compile import Compiled, compile_model
+from fairlead_service.models.backends import Backend, Outputs, Want
+from fairlead_service.models.backends.native.program import Trees
+from tests.unit.service.native.compared import open_native
 
 
 def serve(estimator: Any, directory: Path) -> Backend:
     """The native backend of a fitted estimator, through a bundle on disk."""
-    compiled = compile_model(estimator)
-    assert not isinstance(compiled, NotCompiled), compiled.reason
-    classifies = hasattr(estimator, "classes_")
-    manifest = Manifest(
-        identity=Identity(run_id="0" * 32, model_uri="runs:/0/model"),
-        backend="native",
-        estimator=f"{type(estimator).__module__}.{type(estimator).__qualname__}",
-        task="classification" if classifies else "regression",
-        n_features=estimator.n_features_in_,
-        classes=json_labels(estimator.classes_) if classifies else None,
-        proof=Proof(rows=0, verdict="untested"),
-        created_at=datetime.now(UTC),
-    )
-    return build(bundles.write(directory, manifest, encode(compiled.program, compiled.arrays)))
+    return open_native(estimator, directory, estimator.n_features_in_)
 
 
 def reference(estimator: Any, rows: NDArray[np.float64]) -> Outputs:
