@@ -106,7 +106,9 @@ def selectors(expression: Any) -> Iterator[Any]:
 
 def exported() -> dict[str, set[str]]:
     """Series the service exports → the labels it gives them."""
-    registry = Metrics().registry
+    metrics = Metrics()
+    metrics.request("GET", "/health", 200, 0.1, None)  # its series are made as they are needed
+    registry = metrics.registry
     collectors = registry._collector_to_names
     found = {name: set(getattr(metric, "_labelnames", ())) for metric, names in collectors.items() for name in names}
     for family in registry.collect():  # process and platform collectors name their series only here
