@@ -313,6 +313,7 @@ def load_pod(namespace: str, image: str, arguments: list[str]) -> dict[str, Any]
         "command": arguments,
         "securityContext": security,
         "volumeMounts": [{"name": "script", "mountPath": "/script"}],
+        "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/load-started"]}, "periodSeconds": 1},
     }
     return {
         "apiVersion": "v1",
