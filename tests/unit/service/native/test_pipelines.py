@@ -1,6 +1,7 @@
 """Whole pipelines: what the layout of the transformed matrix does to sums, and trees behind preprocessing."""
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, RidgeClassifier
+from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 from fairlead_service.loading.compile import NotCompiled, compile_model
@@ -103,6 +104,19 @@ def test_columns_by_name_equal(tmp_path_factory: Any, data: st.DataObject, missi
     model = fitted(make_pipeline(*steps, final), frame, 3)
     assume(not isinstance(compile_model(model), NotCompiled))
     check(data, model, 5, missing, tmp_path_factory.mktemp("pipeline") / "bundle")
+
+
+@pytest.mark.parametrize("final", [ElasticNet(), Lasso(), Ridge()])
+def test_only_elastic_nets_take_what_is_not_finite_in_a_sparse_matrix(tmp_path: Path, final: Any) -> None:
+    x = generated.training(3, 0, missing=False)
+    columns = ColumnTransformer(
+        [("scaled", MaxAbsScaler(), [0]), ("encoded", OneHotEncoder(handle_unknown="ignore"), [1])]
+    )
+    columns.set_params(sparse_threshold=1.0)
+    model = make_pipeline(columns, final).fit(x, x[:, 2])
+    backend = open_native(model, tmp_path / "bundle", 3)
+    for row in ([np.nan, 0, 0], [0, 0, 0], [1, 2, 3]):
+        assert difference(model, backend, np.array([row], np.float64)) is None
 
 
 def test_a_pipeline_around_an_unknown_estimator_says_which() -> None:
