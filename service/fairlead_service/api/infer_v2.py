@@ -27,7 +27,7 @@ from fairlead_service.api.schemas_v2 import (
     ServerReady,
     openapi_errors,
 )
-from fairlead_service.api.services import Services, Use
+from fairlead_service.api.services import Services, Use, raw_route
 from fairlead_service.errors import (
     BodyTimeout,
     BodyTooLarge,
@@ -46,7 +46,7 @@ from fairlead_service.inference import v2, v2_answers
 from fairlead_service.inference.body import Headers, check_identity, check_json
 from fairlead_service.inference.codec import Expected
 from fairlead_service.inference.engine import Engine
-from fairlead_service.inference.raw import Call, RawEndpoint, Reply, problem_reply
+from fairlead_service.inference.raw import Call, Reply, problem_reply
 from fairlead_service.inference.tensors import InvalidTensor
 from fairlead_service.inference.v2_answers import OtherModel
 from fairlead_service.models.bundle import Manifest
@@ -106,21 +106,8 @@ documented = APIRouter(tags=[_TAG])
 
 def routes(services: Services) -> list[Route]:
     """The raw endpoints."""
-    settings, infer = services.settings, Infer(services.engine, services.settings.max_batch_rows)
-
-    def route(path: str) -> Route:
-        endpoint = RawEndpoint(
-            path,
-            infer,
-            services.observer,
-            limit=settings.max_body_bytes,
-            seconds=settings.body_timeout_seconds,
-            check=_check_headers,
-            refuse=_refuse,
-        )
-        return Route(path, endpoint, methods=["POST"])
-
-    return [route(f"{MODEL}/infer"), route(f"{VERSION}/infer")]
+    handle = Infer(services.engine, services.settings.max_batch_rows)
+    return [raw_route(services, f"{path}/infer", handle, _check_headers, _refuse) for path in (MODEL, VERSION)]
 
 
 class Infer:

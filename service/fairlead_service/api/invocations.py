@@ -1,13 +1,14 @@
 """MLflow's scoring protocol: `POST /invocations`, `GET /ping`, `GET /version`. `/health` is Fairlead's own."""
 
 import asyncio
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
 from starlette.routing import Route
 
-from fairlead_service.api.services import Services, Use
+from fairlead_service.api.services import Services, Use, raw_route
 from fairlead_service.errors import (
     BODY_PROBLEMS,
     ModelRefusedInput,
@@ -21,7 +22,7 @@ from fairlead_service.inference import invocations
 from fairlead_service.inference.body import Headers, check_identity
 from fairlead_service.inference.codec import Expected
 from fairlead_service.inference.engine import Engine
-from fairlead_service.inference.raw import Call, RawEndpoint, Reply
+from fairlead_service.inference.raw import Call, Reply
 from fairlead_service.models.backends import Want
 
 PATH: Final = "/invocations"
@@ -38,16 +39,8 @@ documented = APIRouter(tags=[_TAG])
 
 def routes(services: Services) -> list[Route]:
     """The raw endpoint."""
-    settings = services.settings
-    endpoint = RawEndpoint(
-        PATH,
-        Invocations(services.engine, settings.max_batch_rows),
-        services.observer,
-        limit=settings.max_body_bytes,
-        seconds=settings.body_timeout_seconds,
-        check=_check_headers,
-    )
-    return [Route(PATH, endpoint, methods=["POST"])]
+    handle = Invocations(services.engine, services.settings.max_batch_rows)
+    return [raw_route(services, PATH, handle, _check_headers)]
 
 
 class Invocations:
@@ -90,14 +83,12 @@ def _check_headers(headers: Headers) -> None:
     check_identity(headers)
 
 
+@cache
 def _mlflow_version() -> str:
     try:
         return version("mlflow-skinny")
     except PackageNotFoundError:
         return version("fairlead")
-
-
-_VERSION: Final = _mlflow_version()
 
 
 @router.get("/ping", summary="Whether a model serves", response_class=Response, responses=openapi_responses(NoModel))
@@ -114,7 +105,7 @@ async def ping(services: Use) -> Response:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def mlflow_version() -> Response:
-    return Response(_VERSION, media_type="text/plain")
+    return Response(_mlflow_version(), media_type="text/plain")
 
 
 _ROWS: Final[dict[str, Any]] = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.routing import Route
 
 from fairlead_service.api.openapi import json_body
-from fairlead_service.api.services import Services
+from fairlead_service.api.services import Services, raw_route
 from fairlead_service.errors import (
     BODY_PROBLEMS,
     ModelRefusedInput,
@@ -15,7 +15,6 @@ from fairlead_service.errors import (
 )
 from fairlead_service.inference.body import check_json
 from fairlead_service.inference.predict import Predict
-from fairlead_service.inference.raw import RawEndpoint
 from fairlead_service.schemas import PredictRequest, PredictResponse
 
 PATH = "/predict"
@@ -25,16 +24,7 @@ documented = APIRouter(tags=["prediction"])
 
 def routes(services: Services) -> list[Route]:
     """What is mounted in the application's routing."""
-    settings = services.settings
-    endpoint = RawEndpoint(
-        PATH,
-        Predict(services.engine, settings.max_batch_rows),
-        services.observer,
-        limit=settings.max_body_bytes,
-        seconds=settings.body_timeout_seconds,
-        check=check_json,
-    )
-    return [Route(PATH, endpoint, methods=["POST"])]
+    return [raw_route(services, PATH, Predict(services.engine, services.settings.max_batch_rows), check_json)]
 
 
 @documented.post(

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,8 +11,11 @@ from pathlib import Path
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
+from starlette.routing import Route
 
+from fairlead_service.inference.body import Headers
 from fairlead_service.inference.engine import Engine
+from fairlead_service.inference.raw import Handle, RawEndpoint, Refuse, problem_reply
 from fairlead_service.jobs import Children, Lane
 from fairlead_service.models.slot import Serving, Slot, prepare
 from fairlead_service.models.store import Store
@@ -89,6 +93,23 @@ def _remember(store: Store, directory: Path) -> None:
         store.commit(directory)
     except OSError as error:
         logs.error(f"the model will not be served again after a restart: {error}", error)
+
+
+def raw_route(
+    services: Services, path: str, handle: Handle, check: Callable[[Headers], None], refuse: Refuse = problem_reply
+) -> Route:
+    """A raw endpoint for POST, with the limits of the settings."""
+    settings = services.settings
+    endpoint = RawEndpoint(
+        path,
+        handle,
+        services.observer,
+        limit=settings.max_body_bytes,
+        seconds=settings.body_timeout_seconds,
+        check=check,
+        refuse=refuse,
+    )
+    return Route(path, endpoint, methods=["POST"])
 
 
 async def services(request: Request) -> Services:

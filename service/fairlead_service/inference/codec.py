@@ -7,7 +7,7 @@ counted from 0, as in the JSON pointer) and says what to send instead. Most bodi
 import contextlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
@@ -17,25 +17,13 @@ import orjson
 from numpy.typing import NDArray
 
 from fairlead_service.errors import FieldError, InvalidInput, MalformedBody, TooManyRows
+from fairlead_service.inference.matrix_checks import NUMBERS, OTHER_LISTS, kind, pointer, quoted
 from fairlead_service.inference.quick import Decoded
 from fairlead_service.models.backends import Matrix, Outputs, Want
 
-_NUMBERS: Final = frozenset({int, float})
-_NUMBERS_OR_NULL: Final = _NUMBERS | {type(None)}
-_KINDS: Final[Mapping[type, str]] = {
-    bool: "a boolean",
-    str: "a string",
-    type(None): "null",
-    list: "a list",
-    dict: "an object",
-    int: "a number",
-    float: "a number",
-}
+_NUMBERS_OR_NULL: Final = NUMBERS | {type(None)}
 _WANTS: Final = ("probabilities", "scores")
 _NAMES_SHOWN: Final = 20
-_NAME_CHARACTERS: Final = 100
-_OTHER_LISTS: Final = 2000
-"""Lists and objects that a body may have beside its rows (`hyperparameters`, `tags`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +49,12 @@ def decode_predict(body: bytes, expected: Expected) -> Decoded:
     unknown = document.keys() - {"features", *_WANTS}
     if unknown:
         known = ", ".join(("features", *_WANTS))
-        raise _invalid(_pointer(min(unknown)), f"unknown field {min(unknown)!r}; known are {known}")
+        raise _invalid(pointer(min(unknown)), f"unknown field {min(unknown)!r}; known are {known}")
     if "features" not in document:
         raise _invalid("/features", 'features is missing; send {"features": [[…], …]}')
     for name in _WANTS:
         if not isinstance(document.get(name, False), bool):
-            raise _invalid(f"/{name}", f"{name} is {_kind(document[name])}; send true or false")
+            raise _invalid(f"/{name}", f"{name} is {kind(document[name])}; send true or false")
     features, names, quotes = document["features"], expected.feature_names, 2 * len(document)
     if names is not None and isinstance(features, list) and dict in map(type, features):
         features = _by_name(features, expected, names)
@@ -100,7 +88,7 @@ def parse_object(body: bytes, expected: Expected) -> dict[str, Any]:
     Raises TooManyRows before parsing when there are more lists than rows allowed, so that a body of empty lists
     can't take many times its size in memory; MalformedBody; InvalidInput for NaN and infinities.
     """
-    if body.count(b"[") + body.count(b"{") > expected.max_rows + _OTHER_LISTS:
+    if body.count(b"[") + body.count(b"{") > expected.max_rows + OTHER_LISTS:
         raise TooManyRows(
             f"{expected.field} has more than {expected.max_rows} rows, the most in one request; send several requests"
         )
@@ -109,7 +97,7 @@ def parse_object(body: bytes, expected: Expected) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise _malformed(body, error, expected) from None
     if not isinstance(document, dict):
-        raise MalformedBody(f"the body is {_kind(document)}; send a JSON object")
+        raise MalformedBody(f"the body is {kind(document)}; send a JSON object")
     return document
 
 
@@ -135,7 +123,7 @@ def matrix(value: object, expected: Expected) -> Matrix:
     """A JSON value as a float64 matrix of shape (n, p), C-contiguous. Raises InvalidInput or TooManyRows."""
     field = expected.field
     if not isinstance(value, list):
-        raise _invalid(f"/{field}", f"{field} is {_kind(value)}; send a list of rows of numbers")
+        raise _invalid(f"/{field}", f"{field} is {kind(value)}; send a list of rows of numbers")
     if not value:
         raise _invalid(f"/{field}", f"{field} is empty; send at least one row")
     flat = expected.one_row and not isinstance(value[0], list | dict)
@@ -147,13 +135,13 @@ def matrix(value: object, expected: Expected) -> Matrix:
     if set(map(type, rows)) != {list}:
         index = next(i for i, row in enumerate(rows) if type(row) is not list)
         raise _invalid(
-            f"/{field}/{index}", f"{field}[{index}] (row {index}) is {_kind(rows[index])}; send a list of numbers"
+            f"/{field}/{index}", f"{field}[{index}] (row {index}) is {kind(rows[index])}; send a list of numbers"
         )
     width = expected.n_features if expected.n_features is not None else len(rows[0])
     if width == 0 or set(map(len, rows)) != {width}:
         raise _wrong_width(rows, width, expected, flat)
     kinds = set(map(type, chain.from_iterable(rows)))
-    if not kinds <= (_NUMBERS_OR_NULL if expected.accepts_missing else _NUMBERS):
+    if not kinds <= (_NUMBERS_OR_NULL if expected.accepts_missing else NUMBERS):
         raise _not_a_number(rows, expected, flat)
     values: Iterable[float] = chain.from_iterable(rows)
     if type(None) in kinds:
@@ -193,8 +181,8 @@ def _not_a_number(rows: Sequence[list[Any]], expected: Expected, flat: bool) -> 
         for j, value in enumerate(row):
             if value is None and expected.accepts_missing:
                 continue
-            if type(value) not in _NUMBERS or not math.isfinite(value):
-                what = f"is {_kind(value)}; {_send(expected)}"
+            if type(value) not in NUMBERS or not math.isfinite(value):
+                what = f"is {kind(value)}; {_send(expected)}"
                 if flat:
                     detail = f"{expected.field}[{j}] ({_column(j, expected)}) {what}"
                     return _problem(FieldError(pointer=f"/{expected.field}/{j}", detail=detail))
@@ -214,11 +202,11 @@ def _malformed(body: bytes, error: orjson.JSONDecodeError, expected: Expected) -
     path, value = place
     match path:
         case (expected.field, int(i), int(j)):
-            return _problem(cell_error(i, j, f"is {_kind(value)}; {_send(expected)}", expected))
+            return _problem(cell_error(i, j, f"is {kind(value)}; {_send(expected)}", expected))
         case (expected.field, int(j)):
-            detail = f"{expected.field}[{j}] ({_column(j, expected)}) is {_kind(value)}; {_send(expected)}"
-            return _problem(FieldError(pointer=_pointer(*path), detail=detail))
-    return _invalid(_pointer(*path), f"{_pointer(*path)} is {_kind(value)}; JSON has only finite numbers")
+            detail = f"{expected.field}[{j}] ({_column(j, expected)}) is {kind(value)}; {_send(expected)}"
+            return _problem(FieldError(pointer=pointer(*path), detail=detail))
+    return _invalid(pointer(*path), f"{pointer(*path)} is {kind(value)}; JSON has only finite numbers")
 
 
 def _not_finite(document: object) -> Iterator[tuple[tuple[str | int, ...], float]]:
@@ -247,19 +235,12 @@ def _by_name(rows: list[Any], expected: Expected, names: tuple[str, ...]) -> lis
     for index, row in enumerate(rows):
         where, place = f"/{expected.field}/{index}", f"{expected.field}[{index}] (row {index})"
         if type(row) is not dict:
-            raise _invalid(where, f"{place} is {_kind(row)} and another row is an object; send all rows alike")
+            raise _invalid(where, f"{place} is {kind(row)} and another row is an object; send all rows alike")
         if row.keys() != known:
             missing, unknown = [name for name in names if name not in row], sorted(row.keys() - known)
-            what = (
-                f"without {_quoted(missing)}" if missing else f"with {_quoted(unknown)}, which the model does not have"
-            )
-            raise _invalid(where, f"{place} is an object {what}; send a number for each of {_quoted(names)}")
+            what = f"without {quoted(missing)}" if missing else f"with {quoted(unknown)}, which the model does not have"
+            raise _invalid(where, f"{place} is an object {what}; send a number for each of {quoted(names)}")
     return [[row[name] for name in names] for row in rows]
-
-
-def _quoted(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(repr(name[:_NAME_CHARACTERS]) for name in names[:_NAMES_SHOWN]) + more
 
 
 def _send(expected: Expected) -> str:
@@ -273,18 +254,6 @@ def _dumps(values: NDArray[Any]) -> bytes:
 def _column(column: int, expected: Expected) -> str:
     names = expected.feature_names
     return f"column {column}, {names[column]}" if names and column < len(names) else f"column {column}"
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, float) and math.isnan(value):
-        return "NaN"
-    if isinstance(value, float) and math.isinf(value):
-        return "infinite"
-    return _KINDS.get(type(value), type(value).__name__)
-
-
-def _pointer(*path: str | int) -> str:
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def _invalid(pointer: str, detail: str) -> InvalidInput:

@@ -5,15 +5,10 @@ time of a small answer. uvicorn's own object for the exchange, which stands behi
 directly, and knows whether the body has arrived and whether the client has left. Under any other server, ASGI it is.
 """
 
-from http import HTTPStatus
-from typing import Final
-
 from starlette.types import Receive, Send
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from fairlead_service.inference.body import Headers, read_body
-
-_STATUS_LINES: Final = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
 class Exchange:
@@ -55,7 +50,7 @@ def _write(cycle: RequestResponseCycle, status: int, headers: list[tuple[bytes, 
     """What the cycle's own `send` does for the two messages of a whole answer of known length."""
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
-    head = [_STATUS_LINES[status]]
+    head = [STATUS_LINE[status]]
     for name, value in cycle.default_headers:
         head += (name, b": ", value, b"\r\n")
     for name, value in headers:

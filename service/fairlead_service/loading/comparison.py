@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fairlead_service.loading.rows import RowSet
 from fairlead_service.models.backends import Backend, Matrix, Outputs, Want
+from fairlead_service.models.backends.sklearn import ask, run_in_one_thread
 
 _SINGLY: Final = 16
 """Rows of a refused set that are tried one by one."""
@@ -46,19 +47,13 @@ class Reference:
     name = "sklearn"
 
     def __init__(self, estimator: Any) -> None:
-        names = [name for name in estimator.get_params(deep=True) if name == "n_jobs" or name.endswith("__n_jobs")]
-        if names:
-            estimator.set_params(**dict.fromkeys(names, 1))
+        run_in_one_thread(estimator)
         self._estimator = estimator
 
     def evaluate(self, matrix: Matrix, want: Want) -> Outputs:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Outputs(
-                np.asarray(self._estimator.predict(matrix)),
-                np.asarray(self._estimator.predict_proba(matrix)) if want.probabilities else None,
-                np.asarray(self._estimator.decision_function(matrix)) if want.scores else None,
-            )
+            return ask(self._estimator, matrix, want)
 
     def probabilities(self, matrix: Matrix) -> NDArray[np.float64]:
         """Without predictions, which cost a forest as much again."""

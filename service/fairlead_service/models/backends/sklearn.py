@@ -21,17 +21,22 @@ class SklearnBackend:
     def __init__(self, bundle: Bundle) -> None:
         trusted = list(bundle.manifest.trusted_types)
         self._model: Any = skops.io.load(bundle.path(SKOPS_FILE), trusted=trusted)
-        _run_in_one_thread(self._model)
+        run_in_one_thread(self._model)
 
     def evaluate(self, matrix: Matrix, want: Want) -> Outputs:
-        return Outputs(
-            np.asarray(self._model.predict(matrix)),
-            np.asarray(self._model.predict_proba(matrix)) if want.probabilities else None,
-            np.asarray(self._model.decision_function(matrix)) if want.scores else None,
-        )
+        return ask(self._model, matrix, want)
 
 
-def _run_in_one_thread(model: Any) -> None:
+def ask(model: Any, matrix: Matrix, want: Want) -> Outputs:
+    """scikit-learn's own answers of a fitted estimator."""
+    return Outputs(
+        np.asarray(model.predict(matrix)),
+        np.asarray(model.predict_proba(matrix)) if want.probabilities else None,
+        np.asarray(model.decision_function(matrix)) if want.scores else None,
+    )
+
+
+def run_in_one_thread(model: Any) -> None:
     """Forests that predict in several threads add their trees up in the order they finish, so the last bit varies
     from call to call; and the server has threads of its own."""
     names = [name for name in model.get_params(deep=True) if name == "n_jobs" or name.endswith("__n_jobs")]
