@@ -23,8 +23,19 @@ FIELD_MANAGER: Final = "fairlead"
 OWNER_LABEL: Final = "fairlead.dev/model-deployment"
 """On everything owned and on its pods: the name of the children (`desired.naming.child_name`)."""
 RUN_LABEL: Final = "fairlead.dev/run-id"
+TRACK_LABEL: Final = "fairlead.dev/track"
+"""On pods and on the Deployments that hold them: `stable` or `candidate`."""
+STABLE: Final = "stable"
+CANDIDATE: Final = "candidate"
 REVISION_LABEL: Final = "fairlead.dev/revision"
 """On pods: the digest of their template. Failures are charged to a revision, never only to a run."""
+
+ADMITTED: Final = "fairlead.dev/admitted"
+"""A condition of candidate pods, and their readiness gate: users' requests reach them when the operator has set it."""
+PROMOTE_ANNOTATION: Final = "fairlead.dev/promote"
+ABORT_ANNOTATION: Final = "fairlead.dev/abort"
+APPROVE_ANNOTATION: Final = "fairlead.dev/approve"
+"""What people say about one model: its version, or its run ID. About any other model it says nothing."""
 
 Manifest = dict[str, Any]
 """A Kubernetes object as JSON has it."""
@@ -50,12 +61,24 @@ class Reason(StrEnum):
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     """The model did not become ready in `spec.rollout.progressDeadlineSeconds`."""
     SUSPENDED = "Suspended"
+    UPDATE_AVAILABLE = "UpdateAvailable"
+    """With `updatePolicy: Manual`: the alias means another model, and nobody has approved it yet."""
+    # UpToDate, of a canary
+    CANARY_IN_PROGRESS = "CanaryInProgress"
+    ANALYSIS_UNAVAILABLE = "AnalysisUnavailable"
+    """The candidate cannot be judged now: Prometheus or a pod does not answer, or there is no data."""
+    ANALYSIS_FAILED = "AnalysisFailed"
+    """The candidate was worse than the thresholds and than what serves, `failureThreshold` times."""
+    ABORTED = "Aborted"
+    """Somebody annotated it so."""
     NAME_CONFLICT = "NameConflict"
     """An object of a name this resource needs belongs to somebody else."""
     INVALID_SPEC = "InvalidSpec"
     """The stored object, or a child made from it, is refused as invalid."""
     APPLY_REFUSED = "ApplyRefused"
     """The API server refuses a child for another reason: rights, quota, an admission policy."""
+    AUTOSCALER_MISSING = "AutoscalerMissing"
+    """The cluster does not know the kind of object that the autoscaling engine needs."""
     # what a pod or the registry says (contract.FailureReason)
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_CORRUPT = "ModelCorrupt"
@@ -96,12 +119,17 @@ class _Strict(_Frozen):
     model_config = ConfigDict(extra="forbid")
 
 
+Percent = Annotated[str, Field(pattern=r"^(100(\.0{1,3})?|[0-9]{1,2}(\.[0-9]{1,3})?)$")]
+"""0 to 100, as a string, because Kubernetes' API conventions have no floats."""
+
+
 class ModelSource(_Strict):
     uri: Annotated[
         str | None, Field(pattern=r"^(models:/[^/@:]+@[^/@:]+|models:/[^/@:]+/[1-9][0-9]*|runs:/[0-9a-f]{32}/[^/].*)$")
     ] = None
     run_id: Annotated[str | None, Field(pattern=r"^[0-9a-f]{32}$")] = None
     allow_pickle: bool = False
+    update_policy: Literal["Auto", "Manual"] = "Auto"
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -110,9 +138,43 @@ class ModelSource(_Strict):
         return self
 
 
+class Autoscaling(_Strict):
+    min_replicas: Annotated[int, Field(ge=1, le=10000)] = 1
+    max_replicas: Annotated[int, Field(ge=1, le=10000)]
+    in_flight_requests_per_pod: Annotated[int, Field(ge=1, le=10000)] = 4
+    engine: Literal["KEDA", "HPA"] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError("minReplicas must be at most maxReplicas")
+        return self
+
+
+class ServiceLevel(_Strict):
+    """`spec.slo`: what users of the model are promised."""
+
+    latency_milliseconds: Annotated[int | None, Field(ge=1, le=600_000)] = None
+    """95 % of the predictions are answered within it."""
+    success_percent: Percent | None = None
+
+
 class Rollout(_Strict):
-    strategy: Literal["Rolling"] = "Rolling"
+    strategy: Literal["Rolling", "Canary", "HotSwap"] = "Rolling"
+    steps: Annotated[tuple[Annotated[int, Field(ge=0, le=99)], ...], Field(min_length=1, max_length=20)] = (0, 20, 50)
+    """Per cent of the pods on trial, ascending."""
+    step_seconds: Annotated[int, Field(ge=5, le=86400)] = 60
+    min_requests: Annotated[int, Field(ge=1, le=10000)] = 50
+    failure_threshold: Annotated[int, Field(ge=1, le=100)] = 2
+    max_disagreement_percent: Percent | None = None
+    replay_samples: Annotated[int, Field(ge=0, le=1000)] = 0
     progress_deadline_seconds: Annotated[int, Field(ge=5, le=86400)] = 600
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if list(self.steps) != sorted(set(self.steps)):
+            raise ValueError("steps must be ascending")
+        return self
 
 
 class Resources(_Strict):
@@ -139,6 +201,8 @@ class LocalReference(_Strict):
 class Spec(_Strict):
     model: ModelSource
     replicas: Annotated[int | None, Field(ge=0, le=10000)] = None
+    autoscaling: Autoscaling | None = None
+    slo: ServiceLevel | None = None
     rollout: Rollout = Rollout()
     image: str | None = None
     resources: Resources | None = None
@@ -151,12 +215,23 @@ class Spec(_Strict):
     suspend: bool = False
     history_limit: Annotated[int, Field(ge=0, le=100)] = 10
 
+    @model_validator(mode="after")
+    def _one_master_of_replicas(self) -> Self:
+        if self.replicas is not None and self.autoscaling is not None:
+            raise ValueError("must be at most one of replicas and autoscaling")
+        return self
+
 
 class Metadata(_Frozen):
     name: str
     namespace: str
     uid: str
     generation: int = 1
+    annotations: Mapping[str, str] = {}
+
+    def says(self, annotation: str, model: "ModelRef") -> bool:
+        """Whether somebody said this about that very model."""
+        return self.annotations.get(annotation) in {model.run_id, model.model_version} - {None, ""}
 
 
 class ModelDeployment(_Frozen):
@@ -194,9 +269,31 @@ class Serving(Deployed):
     since: Time
 
 
+class Check(_Frozen):
+    """One comparison of a candidate, as it came out last."""
+
+    name: str
+    value: str | None = None
+    """As people read it, with its unit; unset when there was no data."""
+    threshold: str = ""
+    ok: bool | None = None
+    """None: it could not be said."""
+
+
 class Candidate(Deployed):
     started_at: Time | None = None
-    """When its progress deadline began to run; unset while it cannot progress (suspended, scaled to zero)."""
+    """When its progress deadline began to run; unset while it cannot progress (suspended, scaled to zero). A canary's
+    begins anew at each step."""
+    step: int | None = None
+    """Of a canary: the index into `spec.rollout.steps`; their number once it is being promoted. None: no canary."""
+    weight_percent: int | None = None
+    """Share of the pods with users' traffic that are the candidate's."""
+    step_at: Time | None = None
+    """Since when all pods of the step are in place: checks look no further back."""
+    checked_at: Time | None = None
+    checks: tuple[Check, ...] = ()
+    failures: int = 0
+    """Failed checks so far, over all steps."""
 
 
 class Rejection(Deployed):
@@ -223,6 +320,15 @@ class HistoryEntry(_Frozen):
     verdict: str
 
 
+class ModelVerdict(_Frozen):
+    """What became of a model here, for the model registry."""
+
+    run_id: str
+    model_name: str | None = None
+    model_version: str | None = None
+    text: str
+
+
 class Condition(_Frozen):
     type: str
     status: Literal["True", "False", "Unknown"]
@@ -244,6 +350,8 @@ class Status(_Frozen):
     ready_replicas: int | None = None
     selector: str | None = None
     url: str | None = None
+    untold: tuple[ModelVerdict, ...] = ()
+    """What the registry has not been told yet, because it did not answer."""
 
     def condition(self, kind: str) -> Condition | None:
         return next((found for found in self.conditions if found.type == kind), None)

@@ -2,11 +2,13 @@
 
 import asyncio
 import hashlib
+import itertools
 import json
 import logging
 from typing import Protocol
 
 from fairlead_operator.api import Manifest, ModelDeployment, Reason
+from fairlead_operator.desired import Desired, naming
 from fairlead_operator.kinds import CHILDREN, Kind
 from fairlead_operator.kube import RefusedError
 from fairlead_operator.metrics import WRITES
@@ -24,6 +26,7 @@ class Writer(Protocol):
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None: ...
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest: ...
     async def overwrite(self, kind: Kind, manifest: Manifest) -> None: ...
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None: ...
 
 
 class Children:
@@ -35,8 +38,10 @@ class Children:
         self._kube, self._store = kube, store
         self._applied: dict[tuple[str, str, str], tuple[str, str]] = {}
 
-    async def apply(self, md: ModelDeployment, manifests: list[Manifest]) -> tuple[Obstacle, ...]:
-        """Makes the children so; returns what stood in the way. Raises KubeError for what may pass."""
+    async def apply(self, md: ModelDeployment, children: Desired) -> tuple[Obstacle, ...]:
+        """Makes the children so and deletes those that are no longer wanted; returns what stood in the way. Raises
+        KubeError for what may pass."""
+        manifests = children.manifests
         results = await asyncio.gather(*(self._one(md, manifest) for manifest in manifests), return_exceptions=True)
         obstacles = []
         for manifest, result in zip(manifests, results, strict=True):
@@ -46,12 +51,27 @@ class Children:
                 raise result  # only now: none of the others is under way any more
             elif result is not None:
                 obstacles.append(result)
+        await self._prune(md, children)
         return tuple(obstacles)
 
-    def forget(self, namespace: str, name: str) -> None:
-        """The resource with children of this name is gone."""
-        for kind in CHILDREN:
+    def forget(self, namespace: str, *names: str) -> None:
+        """The resource with children of these names is gone."""
+        for kind, name in itertools.product(CHILDREN, names):
             self._applied.pop((kind, namespace, name), None)
+
+    async def _prune(self, md: ModelDeployment, children: Desired) -> None:
+        """Only what is seen, is ours and has one of our names: nothing is ever searched for to be deleted."""
+        namespace, wanted = md.metadata.namespace, children.places
+        for kind, name in itertools.product(CHILDREN.values(), naming.names(md)):
+            live = self._store.get(kind, namespace, name)
+            if live is None or (kind.kind, name) in wanted or owner_of(live) != md.metadata.uid:
+                continue
+            if live["metadata"].get("deletionTimestamp"):
+                continue
+            await self._kube.delete(kind, namespace, name, live["metadata"]["uid"])
+            WRITES.labels(kind.kind).inc()
+            self._applied.pop((kind.kind, namespace, name), None)
+            logger.info("Deleted %s %s/%s", kind.kind, namespace, name)
 
     async def _one(self, md: ModelDeployment, manifest: Manifest) -> Obstacle | None:
         kind, namespace, name = CHILDREN[manifest["kind"]], md.metadata.namespace, manifest["metadata"]["name"]

@@ -85,6 +85,15 @@ class Kube:
         path = kind.path(metadata["namespace"], metadata["name"])
         await self._request("PATCH", path, query, body, "application/merge-patch+json")
 
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Deletes this very object with what it owns; another of the same name, or none, is fine."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        try:
+            await self._request("DELETE", kind.path(namespace, name), body=body)
+        except KubeError as error:
+            if error.status not in (404, 409):
+                raise
+
     async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest:
         return await self._apply(kind, manifest, "status")
 

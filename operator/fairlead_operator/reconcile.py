@@ -50,7 +50,7 @@ class Reconciler:
         happens; raises KubeError for what is worth trying again."""
         raw = self.store.get(MODEL_DEPLOYMENT, *key)
         if raw is None or raw["metadata"].get("deletionTimestamp"):
-            self.children.forget(key.namespace, naming.child_name(key.name))
+            self.children.forget(key.namespace, naming.child_name(key.name), naming.canary_name(key.name))
             return None  # owner references delete the children
         old = api.read_status(raw.get("status"))
         try:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from fairlead_operator.api import Condition, Manifest, ModelDeployment, Reason, Status
+from fairlead_operator.api import STABLE, Condition, Manifest, ModelDeployment, Reason, Status
 from fairlead_operator.conditions import Finding, merge
 from fairlead_operator.desired import naming
 from fairlead_operator.observe import Observed
@@ -44,7 +44,7 @@ def status(
         history=plan.history,
         replicas=deployment.replicas if deployment else 0,
         ready_replicas=deployment.ready if deployment else 0,
-        selector=",".join(f"{key}={value}" for key, value in sorted(naming.selector(md).items())),
+        selector=",".join(f"{key}={value}" for key, value in sorted(naming.track_selector(md, STABLE).items())),
         url=naming.url(md),
     )
 

@@ -1,4 +1,4 @@
-"""The Deployment: the run is part of the pod template, so that Kubernetes does the rolling."""
+"""The Deployments: the run is part of the pod template, so that Kubernetes does the rolling."""
 
 import copy
 import hashlib
@@ -9,7 +9,7 @@ from typing import Any, Final
 from fairlead_operator import api, contract
 from fairlead_operator.api import Manifest, ModelDeployment, ModelRef
 from fairlead_operator.desired import naming
-from fairlead_operator.desired.pods import PodDefaults, Template
+from fairlead_operator.desired.pods import PodDefaults, Template, Trial
 
 BUNDLE_MOUNT: Final = "/bundle"
 BUNDLE_DIR: Final = "/bundle/current"
@@ -22,7 +22,7 @@ _REVISION_LENGTH: Final = 10
 def build(md: ModelDeployment, template: Template, defaults: PodDefaults) -> Manifest:
     """The Deployment that holds what `template` says."""
     spec: Manifest = {
-        "selector": {"matchLabels": naming.selector(md)},
+        "selector": {"matchLabels": naming.track_selector(md, api.STABLE)},
         "revisionHistoryLimit": 2,
         # Never fewer pods than wanted: a new pod is Ready before an old one goes.
         "strategy": {
@@ -34,6 +34,24 @@ def build(md: ModelDeployment, template: Template, defaults: PodDefaults) -> Man
     if template.replicas is not None:
         spec["replicas"] = template.replicas
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": naming.metadata(md), "spec": spec}
+
+
+def build_candidate(md: ModelDeployment, trial: Trial, defaults: PodDefaults) -> Manifest:
+    """The second Deployment of a canary, behind the same Service: its pods are Ready only once they are admitted."""
+    template = pod_template(md, trial.model, trial.image, defaults)
+    template["metadata"]["labels"][api.TRACK_LABEL] = api.CANDIDATE
+    template["spec"]["readinessGates"] = [{"conditionType": api.ADMITTED}]
+    spec: Manifest = {
+        "replicas": trial.replicas,
+        "selector": {"matchLabels": naming.track_selector(md, api.CANDIDATE)},
+        "revisionHistoryLimit": 0,
+        # The serving pods have the capacity that users need. Waiting for the next candidate's pods to be Ready, which
+        # they are not before they are admitted, would keep this one for ever.
+        "strategy": {"type": "Recreate"},
+        "template": template,
+    }
+    metadata = naming.metadata(md, naming.canary_name(md.metadata.name))
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
 
 def _surge(replicas: int | None) -> int | str:
@@ -88,7 +106,8 @@ def _template(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDef
         "serviceAccountName": spec.service_account_name,
     }
     pod |= {name: value for name, value in optional.items() if value}
-    return {"metadata": {"labels": naming.labels(md) | {api.RUN_LABEL: model.run_id}}, "spec": pod}
+    labels = naming.labels(md) | {api.TRACK_LABEL: api.STABLE, api.RUN_LABEL: model.run_id}
+    return {"metadata": {"labels": labels}, "spec": pod}
 
 
 def _loader(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefaults) -> Manifest:

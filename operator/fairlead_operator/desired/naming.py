@@ -10,6 +10,7 @@ from fairlead_operator.api import Manifest, ModelDeployment
 MAX_LABEL: Final = 63
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _HASH_LENGTH: Final = 8
+_CANARY: Final = "canary"
 
 
 def child_name(name: str) -> str:
@@ -24,13 +25,28 @@ def child_name(name: str) -> str:
     return f"{readable[: MAX_LABEL - _HASH_LENGTH - 1].rstrip('-')}-{digest}"
 
 
+def canary_name(name: str) -> str:
+    """The name of what exists only during a canary."""
+    return child_name(f"{child_name(name)}-{_CANARY}")
+
+
+def names(md: ModelDeployment) -> tuple[str, str]:
+    """Every name that a child of this resource can have."""
+    return child_name(md.metadata.name), canary_name(md.metadata.name)
+
+
 def selector(md: ModelDeployment) -> dict[str, str]:
-    """Selects the pods of this resource."""
+    """Selects the pods of this resource, of both tracks."""
     return {
         "app.kubernetes.io/name": "fairlead-predictor",
         "app.kubernetes.io/component": "predictor",
         api.OWNER_LABEL: child_name(md.metadata.name),
     }
+
+
+def track_selector(md: ModelDeployment, track: str) -> dict[str, str]:
+    """Selects the pods of one track: what a Deployment, and so its autoscaler, counts as its own."""
+    return selector(md) | {api.TRACK_LABEL: track}
 
 
 def labels(md: ModelDeployment) -> dict[str, str]:
@@ -42,10 +58,10 @@ def labels(md: ModelDeployment) -> dict[str, str]:
     }
 
 
-def metadata(md: ModelDeployment) -> Manifest:
-    """Metadata of a child. The owner reference is what deletes it: the operator itself never deletes anything."""
+def metadata(md: ModelDeployment, name: str | None = None) -> Manifest:
+    """Metadata of a child, called `name` or else as all are. The owner reference deletes it with the resource."""
     return {
-        "name": child_name(md.metadata.name),
+        "name": name or child_name(md.metadata.name),
         "namespace": md.metadata.namespace,
         "labels": labels(md),
         "ownerReferences": [

@@ -33,6 +33,15 @@ class Template:
     """None leaves the number to whoever sets it (an autoscaler, a person)."""
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What a canary's own pods hold."""
+
+    model: ModelRef
+    image: str
+    replicas: int
+
+
 def port_of(uri: str) -> int:
     """The TCP port a URL leads to."""
     parts = urlsplit(uri)

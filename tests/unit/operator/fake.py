@@ -65,6 +65,13 @@ class FakeCluster:
     async def overwrite(self, kind: Kind, manifest: Manifest) -> None:
         await self.apply(kind, manifest)
 
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        self.writes += 1
+        self._request()
+        live = self.objects.get((kind.kind, namespace, name))
+        if live is not None and live["metadata"]["uid"] == uid:
+            self.remove(kind, namespace, name)
+
     async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest:
         self.writes += 1
         self._request()
@@ -85,7 +92,8 @@ class FakeCluster:
         """Somebody creates or changes an object."""
         self._store(kind, copy.deepcopy(obj))
 
-    def delete(self, kind: Kind, namespace: str, name: str) -> None:
+    def remove(self, kind: Kind, namespace: str, name: str) -> None:
+        """Somebody deletes an object."""
         obj = self.objects.pop((kind.kind, namespace, name), None)
         self._applied.pop((kind.kind, namespace, name), None)
         if obj is not None:
@@ -150,9 +158,9 @@ class FakeCluster:
         for pod in sorted(old, key=_ready):
             if not _ready(pod) or spare > 0:
                 spare -= _ready(pod)
-                self.delete(POD, metadata["namespace"], pod["metadata"]["name"])
+                self.remove(POD, metadata["namespace"], pod["metadata"]["name"])
         for pod in sorted(new, key=_ready)[: max(0, len(new) - wanted)]:
-            self.delete(POD, metadata["namespace"], pod["metadata"]["name"])
+            self.remove(POD, metadata["namespace"], pod["metadata"]["name"])
         self._count(deployment, revision)
 
     def _count(self, deployment: Manifest, revision: str) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from fairlead_operator.api import Reason
+from fairlead_operator.api import Manifest, Reason
 from fairlead_operator.apply import Children, essence
 from fairlead_operator.desired import desired
-from fairlead_operator.desired.pods import Template
-from fairlead_operator.kinds import DEPLOYMENT, SERVICE
+from fairlead_operator.desired.pods import Template, Trial
+from fairlead_operator.kinds import DEPLOYMENT, SERVICE, Kind
 from fairlead_operator.kube import KubeError, RefusedError
 from fairlead_operator.store import Store
 from tests.unit.operator.fake import FakeCluster
@@ -33,7 +33,10 @@ class World:
         return self.cluster.writes - before
 
     def see(self) -> None:
-        self.cluster.deliver(lambda kind, _, obj: self.store.put(kind, obj) and None)
+        def seen(kind: Kind, event: str | None, obj: Manifest) -> None:
+            (self.store.remove if event == "DELETED" else self.store.put)(kind, obj)
+
+        self.cluster.deliver(seen)
 
 
 async def test_what_did_not_change_is_not_sent_again() -> None:
@@ -120,3 +123,25 @@ def test_the_essence_is_what_people_edit() -> None:
     assert essence(noise) == essence(obj)
     for change in ({"spec": {"a": 2}}, {"metadata": {"name": "a", "labels": {}}}):
         assert essence({**obj, **change}) != essence(obj)
+
+
+async def test_what_is_no_longer_wanted_is_deleted_unless_it_is_kept_or_somebody_elses() -> None:
+    world = World()
+    template, trial = Template(model(), "predictor:1", 2), Trial(model(), "predictor:1", 1)
+    await world.children.apply(md(), desired(md(), template, DEFAULTS, trial))
+    world.see()
+    names = {(kind, name) for kind, _, name in world.cluster.objects}
+    assert {("Deployment", "fraud-canary"), ("Service", "fraud-canary")} <= names
+
+    await world.children.apply(md(), desired(md(), None, DEFAULTS))
+    assert {(kind, name) for kind, _, name in world.cluster.objects} == names
+
+    live = copy.deepcopy(world.cluster.objects[("Service", "ml", "fraud-canary")])
+    live["metadata"]["ownerReferences"][0]["uid"] = "somebody else's"
+    world.cluster.put(SERVICE, live)
+    world.see()
+    await world.children.apply(md(), MANIFESTS)
+    world.see()
+    gone = names - {(kind, name) for kind, _, name in world.cluster.objects}
+    assert gone == {("Deployment", "fraud-canary")}
+    assert await world.written() == 0

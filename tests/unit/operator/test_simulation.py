@@ -202,8 +202,8 @@ async def act(world: World, action: str, value: Any) -> None:
             if value == "Deployment":
                 world.floor = 0
                 for pod in cluster.pods("fraud"):
-                    cluster.delete(POD, "ml", pod["metadata"]["name"])
-            cluster.delete(CHILDREN[value], "ml", "fraud")
+                    cluster.remove(POD, "ml", pod["metadata"]["name"])
+            cluster.remove(CHILDREN[value], "ml", "fraud")
         case "deliver":
             cluster.deliver(world.operator.observed, value)
         case "roll":
@@ -320,7 +320,7 @@ def test_an_object_of_somebody_else_is_not_taken_over() -> None:
         assert (condition.status, condition.reason) == ("False", "NameConflict")
         assert world.cluster.objects[("Service", "ml", "fraud")]["spec"] == {"ports": []}
 
-        world.cluster.delete(SERVICE, "ml", "fraud")
+        world.cluster.remove(SERVICE, "ml", "fraud")
         world.now += timedelta(seconds=61)
         await world.settle()
         condition = world.status.condition("UpToDate")

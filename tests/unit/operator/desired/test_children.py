@@ -37,13 +37,15 @@ def test_deterministic_and_leaves_its_input_alone(md: Any, template: Template) -
 @given(samples.mds, templates)
 def test_no_two_share_a_mutable_part(md: Any, template: Template) -> None:
     first, second = (desired(md, template, samples.DEFAULTS) for _ in range(2))
-    parts = containers_of(first, []) + containers_of(second, []) + containers_of(md.model_dump(), [])
+    parts = (
+        containers_of(first.manifests, []) + containers_of(second.manifests, []) + containers_of(md.model_dump(), [])
+    )
     assert len(parts) == len(set(parts))
 
 
 @given(samples.mds, templates)
 def test_one_controller_owner_and_legal_names(md: Any, template: Template) -> None:
-    for child in desired(md, template, samples.DEFAULTS):
+    for child in desired(md, template, samples.DEFAULTS).manifests:
         owners = child["metadata"]["ownerReferences"]
         assert [owner["uid"] for owner in owners] == [md.metadata.uid]
         assert owners[0]["controller"]
@@ -53,7 +55,8 @@ def test_one_controller_owner_and_legal_names(md: Any, template: Template) -> No
 
 @given(samples.mds, templates, templates)
 def test_names_selectors_and_services_do_not_depend_on_the_model(md: Any, one: Template, other: Template) -> None:
-    for first, second in zip(desired(md, one, samples.DEFAULTS), desired(md, other, samples.DEFAULTS), strict=True):
+    these, those = (desired(md, template, samples.DEFAULTS).manifests for template in (one, other))
+    for first, second in zip(these, those, strict=True):
         assert first["metadata"] == second["metadata"]
         if first["kind"] == "Deployment":
             assert first["spec"]["selector"] == second["spec"]["selector"]
@@ -63,7 +66,7 @@ def test_names_selectors_and_services_do_not_depend_on_the_model(md: Any, one: T
 
 @given(samples.mds, templates)
 def test_everything_selects_the_pods(md: Any, template: Template) -> None:
-    children = {child["kind"]: child["spec"] for child in desired(md, template, samples.DEFAULTS)}
+    children = {child["kind"]: child["spec"] for child in desired(md, template, samples.DEFAULTS).manifests}
     labels = children["Deployment"]["template"]["metadata"]["labels"]
     selectors = [
         children["Deployment"]["selector"]["matchLabels"],
@@ -76,7 +79,7 @@ def test_everything_selects_the_pods(md: Any, template: Template) -> None:
 
 
 def test_without_a_model_there_is_no_deployment() -> None:
-    kinds = [child["kind"] for child in desired(samples.md(), None, samples.DEFAULTS)]
+    kinds = [child["kind"] for child in desired(samples.md(), None, samples.DEFAULTS).manifests]
     assert kinds == ["Service", "PodDisruptionBudget", "NetworkPolicy"]
 
 
