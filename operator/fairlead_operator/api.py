@@ -285,7 +285,7 @@ class Candidate(Deployed):
     """When its progress deadline began to run; unset while it cannot progress (suspended, scaled to zero). A canary's
     begins anew at each step."""
     step: int | None = None
-    """Of a canary: the index into `spec.rollout.steps`; their number once it is being promoted. None: no canary."""
+    """Of a canary: the index into `spec.rollout.steps`. None: no canary."""
     weight_percent: int | None = None
     """Share of the pods with users' traffic that are the candidate's."""
     step_at: Time | None = None
@@ -294,6 +294,8 @@ class Candidate(Deployed):
     checks: tuple[Check, ...] = ()
     failures: int = 0
     """Failed checks so far, over all steps."""
+    promoted_at: Time | None = None
+    """Since when it takes the serving model's place, all steps passed."""
 
 
 class Rejection(Deployed):

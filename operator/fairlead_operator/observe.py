@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fairlead_operator.api import FINAL_REASONS, OWNER_LABEL, REVISION_LABEL, RUN_LABEL, Failure, Manifest, Reason
+from fairlead_operator.api import (
+    ADMITTED,
+    FINAL_REASONS,
+    OWNER_LABEL,
+    REVISION_LABEL,
+    RUN_LABEL,
+    STABLE,
+    TRACK_LABEL,
+    Failure,
+    Manifest,
+    Reason,
+)
 
 MAX_MESSAGE = 1000
 """Characters of a message that are kept: enough for an exception, too little for a traceback of pages."""
@@ -45,10 +56,16 @@ class PodView:
     run_id: str
     revision: str
     ready: bool
+    """It gets users' requests."""
     failure: Failure | None
     """How its container ended last, in `contract.FailureReason` words."""
     waiting: str
     """Why it is not running (ImagePullBackOff, unschedulable, …), for people."""
+    track: str = STABLE
+    proven: bool = False
+    """Its containers are ready: the model is loaded, proven and warm, whether or not the pod is admitted."""
+    admitted: bool = False
+    ip: str = ""
 
     @property
     def final_failure(self) -> Failure | None:
@@ -62,9 +79,13 @@ class Observed:
     pods: tuple[PodView, ...] = ()
     """Those that are not being deleted."""
 
-    def available(self, *revisions: str) -> int:
+    def available(self, *revisions: str, track: str | None = None) -> int:
         """Pods of these revisions that answer."""
-        return sum(pod.ready for pod in self.pods if pod.revision in revisions)
+        return sum(pod.ready for pod in self.pods if pod.revision in revisions and track in (None, pod.track))
+
+    def answering(self, track: str) -> int:
+        """Pods of this track that answer, whatever they hold."""
+        return sum(pod.ready for pod in self.pods if pod.track == track)
 
     def of_revision(self, revision: str) -> tuple[PodView, ...]:
         return tuple(pod for pod in self.pods if pod.revision == revision)
@@ -106,6 +127,10 @@ def _pod(raw: Mapping[str, Any]) -> PodView:
         ready=conditions.get("Ready", {}).get("status") == "True",
         failure=max(failures, key=lambda failure: failure.at, default=None),
         waiting=_waiting(conditions, containers),
+        track=labels.get(TRACK_LABEL, STABLE),
+        proven=conditions.get("ContainersReady", {}).get("status") == "True",
+        admitted=conditions.get(ADMITTED, {}).get("status") == "True",
+        ip=status.get("podIP", ""),
     )
 
 

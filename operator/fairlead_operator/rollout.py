@@ -1,21 +1,20 @@
 """Which model the pods should hold, and what to say about it: `plan`, pure, the clock passed in.
 
 Everything hangs on *revisions*, digests of pod templates. What is wanted, what serves, what is on trial and what was
-rejected are revisions; a pod's failure is charged to its own. The strategy is Rolling: the candidate is put into the
-one Deployment, Kubernetes rolls without losing capacity (`maxUnavailable: 0`), and a candidate that fails for good or
-misses its deadline is taken out again by putting the last good model back.
+rejected are revisions; a pod's failure is charged to its own. A candidate is put into the one Deployment, Kubernetes
+rolls without losing capacity (`maxUnavailable: 0`), and a candidate that fails for good or misses its deadline is taken
+out again by putting the last good model back. With the strategy Canary it has to pass the steps of `canary` first.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Literal
 
+from fairlead_operator import canary
 from fairlead_operator.api import (
     Candidate,
     Deployed,
     Failure,
-    HistoryEntry,
     ModelDeployment,
     ModelRef,
     Reason,
@@ -23,65 +22,36 @@ from fairlead_operator.api import (
     Serving,
     Status,
 )
-from fairlead_operator.desired.deployment import revision
+from fairlead_operator.checks import Measurement
 from fairlead_operator.desired.pods import PodDefaults, Template
 from fairlead_operator.observe import Observed
+from fairlead_operator.plan import (
+    Plan,
+    Situation,
+    Verdict,
+    describe,
+    entry,
+    final_failure,
+    last_failure,
+    newer,
+    planned,
+    trouble,
+)
 from fairlead_operator.reference import Problem, Resolution, Resolved
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Whether the wanted model is the one serving (the condition UpToDate), and whether that is being worked on."""
-
-    up_to_date: Literal["True", "False", "Unknown"]
-    reason: Reason
-    message: str
-    progress: Literal["", "Reconciling", "Stalled"] = ""
-
-
-@dataclass(frozen=True)
-class Plan:
-    template: Template | None
-    """What the Deployment should hold; None leaves it as it is."""
-    verdict: Verdict
-    serving: Serving | None = None
-    candidate: Candidate | None = None
-    rejected: tuple[Rejection, ...] = ()
-    last_failure: Failure | None = None
-    history: tuple[HistoryEntry, ...] = ()
-    check_after: float | None = None
-    """Seconds until time alone may change the plan."""
-
-
-@dataclass(frozen=True)
-class _Situation:
-    md: ModelDeployment
-    seen: Observed
-    old: Status
-    now: datetime
-    defaults: PodDefaults
-
-    @property
-    def replicas(self) -> int:
-        """Pods wanted, whoever says so."""
-        if self.md.spec.replicas is not None:
-            return self.md.spec.replicas
-        return self.seen.deployment.wanted if self.seen.deployment else 1
-
-    @property
-    def progresses(self) -> bool:
-        """Whether a candidate's clock runs."""
-        return not self.md.spec.suspend and self.replicas > 0
-
-    def revision_of(self, model: ModelRef, image: str) -> str:
-        return revision(self.md, model, image, self.defaults)
-
-
 def plan(
-    md: ModelDeployment, resolution: Resolution, seen: Observed, old: Status, now: datetime, defaults: PodDefaults
+    md: ModelDeployment,
+    resolution: Resolution,
+    seen: Observed,
+    old: Status,
+    now: datetime,
+    defaults: PodDefaults,
+    measured: Measurement | None = None,
 ) -> Plan:
-    """The next step from what was decided before (`old`) and what is seen now. Deciding again changes nothing."""
-    at = _credit(_Situation(md, seen, old, now, defaults))
+    """The next step from what was decided before (`old`), what is seen now, and what a canary was measured to do.
+    Deciding again changes nothing."""
+    at = _credit(Situation(md, seen, old, now, defaults, measured))
     old = at.old
     wanted = target(at, resolution.model) if isinstance(resolution, Resolved) else None
     rejected = old.rejected if wanted is None else _still_rejected(md, wanted, old)
@@ -97,7 +67,7 @@ def plan(
     return _unresolved(at, decided, resolution) if isinstance(resolution, Problem) else decided
 
 
-def target(at: _Situation, model: ModelRef) -> Deployed:
+def target(at: Situation, model: ModelRef) -> Deployed:
     """`model` with the image its pods should have: the resource's own; else the image this very template was rolled
     out with before, so that another default in a newer operator restarts nothing; else the default."""
     image = at.md.spec.image or at.defaults.image
@@ -117,49 +87,62 @@ def trial_of(md: ModelDeployment, deployed: Deployed) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def describe(model: ModelRef) -> str:
-    """For people."""
-    if model.model_name:
-        return f"{model.model_name} version {model.model_version} (run {model.run_id})"
-    return f"run {model.run_id}"
-
-
 def _still_rejected(md: ModelDeployment, wanted: Deployed, old: Status) -> tuple[Rejection, ...]:
     trial = trial_of(md, wanted)
     return tuple(rejection for rejection in old.rejected if rejection.trial == trial)
 
 
-def _pursue(at: _Situation, wanted: Deployed) -> Plan:
+def _pursue(at: Situation, wanted: Deployed) -> Plan:
     """Rolls towards `wanted`, or keeps it."""
     old = at.old
     on_trial = old.candidate if old.candidate and old.candidate.revision == wanted.revision else None
     if old.serving and old.serving.revision == wanted.revision and on_trial is None:
         return _keep(at, wanted, old.serving)
-    started_at = (on_trial.started_at if on_trial else None) or at.now
-    candidate = Candidate(**wanted.model_dump(), started_at=started_at if at.progresses else None)
-    return _judge(at, candidate)
+    started_at = ((on_trial.started_at if on_trial else None) or at.now) if at.progresses else None
+    if on_trial is None:
+        step = 0 if canary.begins(at, wanted) else None
+        return _try(at, Candidate(**wanted.model_dump(), started_at=started_at, step=step))
+    rolling = {} if at.md.spec.rollout.strategy == "Canary" else {"step": None}
+    recorded = wanted.model_dump(include=set(Deployed.model_fields))
+    return _try(at, on_trial.model_copy(update=recorded | rolling | {"started_at": started_at}))
 
 
-def _keep(at: _Situation, wanted: Deployed, serving: Serving) -> Plan:
+def _try(at: Situation, candidate: Candidate) -> Plan:
+    """A candidate takes the steps of its canary, and then the serving model's place."""
+    serving = at.old.serving
+    if candidate.step is None or candidate.promoted_at is not None or serving is None:
+        return _judge(at, candidate)
+    try:
+        going = canary.proceed(at, candidate, serving)
+    except canary.TakenBackError as failed:
+        return _reject(at, failed.candidate, failed.reason, failed.message)
+    if going.candidate is not None and going.candidate.promoted_at is not None:
+        return _judge(at, going.candidate)
+    return going
+
+
+def _keep(at: Situation, wanted: Deployed, serving: Serving) -> Plan:
     """The wanted model serves already; pods of a candidate that is no longer wanted may still be going away."""
     serving = serving.model_copy(update=wanted.model_dump(include=set(Deployed.model_fields)))
     deployment = at.seen.deployment
     settled = deployment is not None and deployment.revision == serving.revision and deployment.settled
     done = Verdict("True", Reason.UP_TO_DATE, f"{describe(serving)} serves.")
     back = Verdict("False", Reason.ROLLOUT_IN_PROGRESS, f"Going back to {describe(serving)}.", "Reconciling")
-    return _planned(at, serving, serving=serving, verdict=done if settled else back)
+    return planned(at, serving, serving=serving, verdict=done if settled else back)
 
 
-def _judge(at: _Situation, candidate: Candidate) -> Plan:
+def _judge(at: Situation, candidate: Candidate) -> Plan:
     """The trial: done, failed for good, late, or on its way."""
-    at = _credit(replace(at, old=at.old.model_copy(update={"candidate": candidate})))
+    at = _credit(at.with_old(candidate=candidate))
     serving = at.old.serving
     if at.old.candidate is None and serving is not None:
         return _keep(at, candidate, serving)
-    going = _planned(at, candidate, serving=serving, candidate=candidate, verdict=_waiting_verdict(at, candidate))
+    going = planned(at, candidate, serving=serving, candidate=candidate, verdict=_waiting_verdict(at, candidate))
+    if candidate.promoted_at is not None:  # its canary's pods go on serving until all of the Deployment's do
+        going = replace(going, trial=canary.trial(at, candidate), admit=canary.admissible(at, candidate))
     if candidate.started_at is None:
         return going
-    failure = _final_failure(at, candidate)
+    failure = final_failure(at, candidate)
     left = timedelta(seconds=at.md.spec.rollout.progress_deadline_seconds) - (at.now - candidate.started_at)
     if failure is None and left > timedelta(0):
         return replace(going, check_after=left.total_seconds())
@@ -170,7 +153,7 @@ def _judge(at: _Situation, candidate: Candidate) -> Plan:
     return replace(going, verdict=verdict)
 
 
-def _credit(at: _Situation) -> _Situation:
+def _credit(at: Situation) -> Situation:
     """What the candidate has achieved counts, even if something else is wanted by now."""
     candidate, deployment, serving = at.old.candidate, at.seen.deployment, at.old.serving
     if candidate is None:
@@ -178,12 +161,12 @@ def _credit(at: _Situation) -> _Situation:
     if deployment and deployment.revision == candidate.revision and deployment.complete:
         history = at.old.history
         if serving and serving.run_id != candidate.run_id:
-            history = (_entry(serving, serving.since, at.now, "Replaced"), *history)
+            history = (entry(serving, serving.since, at.now, "Replaced"), *history)
         done = {"serving": _serving(at, candidate), "candidate": None, "history": history}
-        return replace(at, old=at.old.model_copy(update=done))
+        return at.with_old(**done)
     if serving is None and at.seen.available(candidate.revision):
         # Nothing was there before: the first pod that answers is better than none.
-        return replace(at, old=at.old.model_copy(update={"serving": _serving(at, candidate)}))
+        return at.with_old(serving=_serving(at, candidate))
     return at
 
 
@@ -192,33 +175,33 @@ def _can_reject(candidate: Candidate, serving: Serving | None, final: bool) -> b
     return final if serving is None else serving.run_id != candidate.run_id
 
 
-def _serving(at: _Situation, candidate: Candidate) -> Serving:
+def _serving(at: Situation, candidate: Candidate) -> Serving:
     before = at.old.serving
     since = before.since if before and before.run_id == candidate.run_id else at.now
     return Serving(**candidate.model_dump(exclude={"started_at"}), since=since)
 
 
-def _reject(at: _Situation, candidate: Candidate, reason: Reason, message: str) -> Plan:
+def _reject(at: Situation, candidate: Candidate, reason: Reason, message: str) -> Plan:
     fields = candidate.model_dump(exclude={"started_at"})
     rejection = Rejection(**fields, trial=trial_of(at.md, candidate), reason=reason, message=message, at=at.now)
     plan = _go_back(at, candidate, rejection)
-    entry = _entry(candidate, candidate.started_at, at.now, f"Rejected: {reason}")
-    return replace(plan, history=(entry, *plan.history))
+    tried = entry(candidate, candidate.started_at, at.now, f"Rejected: {reason}")
+    return replace(plan, history=(tried, *plan.history))
 
 
-def _go_back(at: _Situation, wanted: Deployed, rejection: Rejection) -> Plan:
+def _go_back(at: Situation, wanted: Deployed, rejection: Rejection) -> Plan:
     """The wanted model is rejected: the last good one goes on serving; without one, no pod runs."""
     why = f"{describe(wanted)} was taken back: {rejection.message}"
     if at.old.serving is None:
         verdict = Verdict("False", rejection.reason, why, "Stalled")
         none = Template(wanted, wanted.image, replicas=0) if at.seen.deployment else None
-        return replace(_planned(at, wanted, verdict=verdict), template=none, rejected=(rejection,))
+        return replace(planned(at, wanted, verdict=verdict), template=none, rejected=(rejection,))
     plan = _pursue(at, target(at, at.old.serving.ref()))
     verdict = Verdict("False", rejection.reason, f"{why} ({describe(at.old.serving)} goes on serving)", "Stalled")
-    return replace(plan, verdict=verdict, rejected=(rejection,), last_failure=_last_failure(at, wanted))
+    return replace(plan, verdict=verdict, rejected=(rejection,), last_failure=last_failure(at, wanted))
 
 
-def _hold(at: _Situation, wanted: Deployed | None, rejected: tuple[Rejection, ...]) -> Plan:
+def _hold(at: Situation, wanted: Deployed | None, rejected: tuple[Rejection, ...]) -> Plan:
     """What is in the cluster goes on, and nothing new starts: suspended, or it is not known what is wanted."""
     going_on = at.old.candidate or at.old.serving
     if going_on is None:
@@ -228,13 +211,14 @@ def _hold(at: _Situation, wanted: Deployed | None, rejected: tuple[Rejection, ..
     decided = _pursue(at, recorded)
     # The spec may have changed beside the model: then even the same model would make other pods.
     same_pods = at.revision_of(recorded.ref(), recorded.image) == recorded.revision
-    template = decided.template if same_pods and not at.md.spec.suspend else None
-    return replace(
-        decided, template=template, rejected=decided.rejected or rejected, verdict=_held(at, decided, wanted)
-    )
+    verdict = _held(at, decided, wanted)
+    decided = replace(decided, rejected=decided.rejected or rejected, verdict=verdict)
+    if same_pods and not at.md.spec.suspend:
+        return decided
+    return replace(decided, template=None, trial=None, frozen=True, admit=(), question=None)
 
 
-def _held(at: _Situation, decided: Plan | None, wanted: Deployed | None) -> Verdict:
+def _held(at: Situation, decided: Plan | None, wanted: Deployed | None) -> Verdict:
     same = decided and wanted and decided.serving and decided.serving.revision == wanted.revision
     settled = decided is not None and decided.verdict.up_to_date == "True"
     if same and settled and decided and decided.serving:
@@ -243,7 +227,7 @@ def _held(at: _Situation, decided: Plan | None, wanted: Deployed | None) -> Verd
     return Verdict("False", Reason.SUSPENDED, f"{what} is not rolled out while spec.suspend is true.")
 
 
-def _unresolved(at: _Situation, decided: Plan, problem: Problem) -> Plan:
+def _unresolved(at: Situation, decided: Plan, problem: Problem) -> Plan:
     """It is not known what is wanted: what serves goes on serving."""
     waits = [seconds for seconds in (decided.check_after, problem.retry_after) if seconds is not None]
     verdict = Verdict(
@@ -253,73 +237,26 @@ def _unresolved(at: _Situation, decided: Plan, problem: Problem) -> Plan:
         "Reconciling" if problem.passing else "Stalled",
     )
     failure = Failure(run_id=at.md.spec.model.run_id, reason=problem.reason, message=problem.message, at=at.now)
-    failure = _newer(at.old.last_failure, failure)
+    failure = newer(at.old.last_failure, failure)
     return replace(decided, verdict=verdict, last_failure=failure, check_after=min(waits, default=None))
 
 
-def _planned(
-    at: _Situation,
-    deployed: Deployed,
-    verdict: Verdict,
-    serving: Serving | None = None,
-    candidate: Candidate | None = None,
-) -> Plan:
-    return Plan(
-        template=Template(deployed.ref(), deployed.image, at.md.spec.replicas),
-        verdict=verdict,
-        serving=serving,
-        candidate=candidate,
-        last_failure=_last_failure(at, deployed),
-        history=at.old.history,
-    )
-
-
-def _waiting_verdict(at: _Situation, candidate: Candidate) -> Verdict:
+def _waiting_verdict(at: Situation, candidate: Candidate) -> Verdict:
     if at.replicas == 0:
         return Verdict("False", Reason.SCALED_TO_ZERO, f"{describe(candidate)} is proven once there are replicas.")
     deployment = at.seen.deployment
     ready = at.seen.available(candidate.revision)
-    waiting = (deployment.error if deployment else "") or _newest_trouble(at, candidate)
+    waiting = (deployment.error if deployment else "") or trouble(at, candidate)
     message = f"Rolling out {describe(candidate)}: {ready} of {at.replicas} pods answer" + (
         f"; {waiting}" if waiting else "."
     )
     return Verdict("False", Reason.ROLLOUT_IN_PROGRESS, message, "Reconciling")
 
 
-def _final_failure(at: _Situation, candidate: Candidate) -> Failure | None:
-    failures = [pod.final_failure for pod in at.seen.of_revision(candidate.revision) if pod.final_failure]
-    return max(failures, key=lambda failure: failure.at, default=None)
-
-
-def _too_late(at: _Situation, candidate: Candidate) -> tuple[Reason, str]:
+def _too_late(at: Situation, candidate: Candidate) -> tuple[Reason, str]:
     seconds = at.md.spec.rollout.progress_deadline_seconds
     ready = at.seen.available(candidate.revision)
     message = f"only {ready} of {at.replicas} pods answered within {seconds} s"
     deployment = at.seen.deployment
-    trouble = (deployment.error if deployment else "") or _newest_trouble(at, candidate)
-    return Reason.PROGRESS_DEADLINE_EXCEEDED, f"{message}; {trouble}" if trouble else message
-
-
-def _newest_trouble(at: _Situation, deployed: Deployed) -> str:
-    """The exception of the pod that failed last, else why a pod does not start."""
-    pods = at.seen.of_revision(deployed.revision)
-    failure = max((pod.failure for pod in pods if pod.failure), key=lambda found: found.at, default=None)
-    if failure:
-        return f"{failure.reason}: {failure.message}"
-    return next((pod.waiting for pod in pods if pod.waiting and not pod.ready), "")
-
-
-def _last_failure(at: _Situation, deployed: Deployed) -> Failure | None:
-    failures = [pod.failure for pod in at.seen.of_revision(deployed.revision) if pod.failure]
-    newest = max(failures, key=lambda failure: failure.at, default=None)
-    return _newer(at.old.last_failure, newest) if newest else at.old.last_failure
-
-
-def _newer(old: Failure | None, new: Failure) -> Failure:
-    """`new`, unless it says what `old` says: a crash loop must not rewrite the status at every turn."""
-    said = old and (old.run_id, old.reason, old.message) == (new.run_id, new.reason, new.message)
-    return old if old and said else new
-
-
-def _entry(model: ModelRef, start: datetime | None, end: datetime, verdict: str) -> HistoryEntry:
-    return HistoryEntry(run_id=model.run_id, model_version=model.model_version, from_=start, to=end, verdict=verdict)
+    why = (deployment.error if deployment else "") or trouble(at, candidate)
+    return Reason.PROGRESS_DEADLINE_EXCEEDED, f"{message}; {why}" if why else message

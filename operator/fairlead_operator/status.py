@@ -7,8 +7,8 @@ from fairlead_operator.api import STABLE, Condition, Manifest, ModelDeployment, 
 from fairlead_operator.conditions import Finding, merge
 from fairlead_operator.desired import naming
 from fairlead_operator.observe import Observed
+from fairlead_operator.plan import Plan, Verdict, describe
 from fairlead_operator.reference import Problem, Resolution
-from fairlead_operator.rollout import Plan, Verdict, describe
 
 
 @dataclass(frozen=True)

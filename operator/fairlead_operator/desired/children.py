@@ -23,14 +23,23 @@ class Desired:
 
 
 def desired(
-    md: ModelDeployment, template: Template | None, defaults: PodDefaults, trial: Trial | None = None
+    md: ModelDeployment,
+    template: Template | None,
+    defaults: PodDefaults,
+    trial: Trial | None = None,
+    frozen: bool = False,
 ) -> Desired:
-    """The children this resource should have now. Without a template there is no Deployment among them, and those that
-    exist stay as they are: nothing is resolved yet, or the resource is suspended."""
+    """The children this resource should have now. Without a template there is no Deployment among them, and one that
+    exists stays as it is; so does what belongs to a canary where that is frozen."""
     manifests = [service.build(md), disruption.build(md), network.build(md, defaults)]
-    if trial is not None:
-        manifests += [service.build_candidate(md), deployment.build_candidate(md, trial, defaults)]
+    stable, canary = naming.names(md)
+    kept: set[Place] = set()
     if template is None:
-        kept = {(kind, name) for kind in ("Deployment", "Service") for name in naming.names(md)}
-        return Desired(manifests, frozenset(kept))
-    return Desired([*manifests, deployment.build(md, template, defaults)])
+        kept.add(("Deployment", stable))
+    else:
+        manifests.append(deployment.build(md, template, defaults))
+    if frozen:
+        kept |= {("Deployment", canary), ("Service", canary)}
+    elif trial is not None:
+        manifests += [service.build_candidate(md), deployment.build_candidate(md, trial, defaults)]
+    return Desired(manifests, frozenset(kept))

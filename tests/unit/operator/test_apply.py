@@ -133,7 +133,7 @@ async def test_what_is_no_longer_wanted_is_deleted_unless_it_is_kept_or_somebody
     names = {(kind, name) for kind, _, name in world.cluster.objects}
     assert {("Deployment", "fraud-canary"), ("Service", "fraud-canary")} <= names
 
-    await world.children.apply(md(), desired(md(), None, DEFAULTS))
+    await world.children.apply(md(), desired(md(), None, DEFAULTS, frozen=True))
     assert {(kind, name) for kind, _, name in world.cluster.objects} == names
 
     live = copy.deepcopy(world.cluster.objects[("Service", "ml", "fraud-canary")])

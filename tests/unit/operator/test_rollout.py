@@ -9,8 +9,9 @@ from fairlead_operator.api import Candidate, Failure, Reason, Serving, Status
 from fairlead_operator.contract import FINAL_REASONS
 from fairlead_operator.desired import revision
 from fairlead_operator.observe import DeploymentView, Observed, PodView
+from fairlead_operator.plan import Plan
 from fairlead_operator.reference import Problem, Resolved
-from fairlead_operator.rollout import Plan, plan
+from fairlead_operator.rollout import plan
 from tests.unit.operator.samples import DEFAULTS, NOW, RUNS, md, model
 
 GOOD, NEW = model(RUNS[0]), model(RUNS[1])
