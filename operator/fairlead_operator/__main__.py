@@ -14,6 +14,8 @@ from fairlead_operator.kinds import MODEL_DEPLOYMENT
 from fairlead_operator.kube import Kube
 from fairlead_operator.metrics import MetricsServer
 from fairlead_operator.mlflow import MLflow
+from fairlead_operator.pods import Pods
+from fairlead_operator.prometheus import Prometheus
 from fairlead_operator.settings import Settings
 
 logger = logging.getLogger("fairlead_operator")
@@ -24,7 +26,9 @@ async def run(settings: Settings) -> int:
     kube = await Kube.connect()
     auth = (settings.mlflow_username, settings.mlflow_password or "") if settings.mlflow_username else None
     mlflow = MLflow(settings.mlflow_tracking_uri, auth, settings.mlflow_token)
-    controller = Controller(settings, kube, mlflow)
+    prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
+    pods = Pods()
+    controller = Controller(settings, kube, mlflow, prometheus, pods)
     server = MetricsServer(settings.metrics_port, controller.health)
     try:
         if not await kube.served(MODEL_DEPLOYMENT):
@@ -44,6 +48,9 @@ async def run(settings: Settings) -> int:
         return 0
     finally:
         server.close()
+        await pods.close()
+        if prometheus is not None:
+            await prometheus.close()
         await mlflow.close()
         await kube.close()
 

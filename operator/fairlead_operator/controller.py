@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from fairlead_operator import reference
+from fairlead_operator.analysis import Analyst, Replays, Traffic
 from fairlead_operator.api import Manifest, ModelSource
 from fairlead_operator.apply import Children
 from fairlead_operator.kinds import MODEL_DEPLOYMENT, WATCHED, Kind
@@ -44,12 +45,22 @@ class Lists(Cluster, Protocol):
 
 
 class Controller:
-    def __init__(self, settings: Settings, kube: Lists, registry: Registry, clock: Clock = _now) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        kube: Lists,
+        registry: Registry,
+        traffic: Traffic | None,
+        replays: Replays,
+        clock: Clock = _now,
+    ) -> None:
         self._settings, self._kube = settings, kube
         self.store = Store()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.resolver = Resolver(registry)
-        self.reconciler = Reconciler(kube, self.store, self.resolver, Children(kube, self.store), settings.pods, clock)
+        self.analyst = Analyst(traffic, replays, clock, self.queue.add)
+        children = Children(kube, self.store)
+        self.reconciler = Reconciler(kube, self.store, self.resolver, children, self.analyst, settings.pods, clock)
         self._beat = time.monotonic()
         QUEUE_DEPTH.set_function(lambda: len(self.queue))
         RESOURCES.set_function(lambda: len(self.store.resources()))
@@ -83,6 +94,7 @@ class Controller:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.analyst.close()
 
     async def list_all(self) -> None:
         """Puts the store right; what was news is reconciled."""

@@ -6,13 +6,14 @@ dicts: no model classes are made for them.
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Self
 
 import aiohttp
 from kubernetes.aio import client, config
 
-from fairlead_operator.api import FIELD_MANAGER, OWNER_LABEL, Manifest
-from fairlead_operator.kinds import Kind
+from fairlead_operator.api import ADMITTED, FIELD_MANAGER, OWNER_LABEL, Manifest
+from fairlead_operator.kinds import POD, Kind
 
 TIMEOUT_SECONDS = 30.0
 PAGE = 500
@@ -93,6 +94,14 @@ class Kube:
         except KubeError as error:
             if error.status not in (404, 409):
                 raise
+
+    async def admit(self, namespace: str, pod: str, now: datetime) -> Manifest:
+        """Opens a pod's readiness gate."""
+        condition = {"type": ADMITTED, "status": "True", "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        path = POD.path(namespace, pod, "status")
+        query = [("fieldManager", FIELD_MANAGER)]
+        body = {"status": {"conditions": [condition]}}
+        return await self._request("PATCH", path, query, body, "application/strategic-merge-patch+json")
 
     async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest:
         return await self._apply(kind, manifest, "status")

@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from fairlead_operator import api, events, reference, rollout
 from fairlead_operator.api import Manifest, ModelDeployment, Status
 from fairlead_operator.apply import Children, Writer
+from fairlead_operator.checks import Measurement, Question
 from fairlead_operator.desired import desired, naming
 from fairlead_operator.desired.pods import PodDefaults
-from fairlead_operator.kinds import DEPLOYMENT, EVENT, MODEL_DEPLOYMENT, Kind
+from fairlead_operator.kinds import DEPLOYMENT, EVENT, MODEL_DEPLOYMENT, POD, Kind
 from fairlead_operator.kube import KubeError, NotFoundError
 from fairlead_operator.metrics import WRITES
 from fairlead_operator.observe import Observed, observe
@@ -32,8 +33,17 @@ RETRY_OBSTACLE_SECONDS = 60.0
 class Cluster(Writer, Protocol):
     """What reconciling needs of the API server."""
 
+    async def admit(self, namespace: str, pod: str, now: datetime) -> Manifest: ...
     async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest: ...
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest: ...
+
+
+class Measures(Protocol):
+    """What reconciling needs of the analyst: it answers later, and then the resource is reconciled again."""
+
+    def answer(self, key: Key) -> Measurement | None: ...
+    def ask(self, key: Key, question: Question) -> None: ...
+    def forget(self, key: Key) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class Reconciler:
     store: Store
     resolver: Resolver
     children: Children
+    analyst: Measures
     defaults: PodDefaults
     clock: Callable[[], datetime]
 
@@ -51,6 +62,7 @@ class Reconciler:
         raw = self.store.get(MODEL_DEPLOYMENT, *key)
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             self.children.forget(key.namespace, naming.child_name(key.name), naming.canary_name(key.name))
+            self.analyst.forget(key)
             return None  # owner references delete the children
         old = api.read_status(raw.get("status"))
         try:
@@ -60,13 +72,19 @@ class Reconciler:
             return None
 
         resolution = await self._resolve(md, old)
-        seen = self._observe(md)
-        plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults)
-        obstacles = await self.children.apply(md, desired(md, plan.template, self.defaults))
+        seen, measured = self._observe(md), self.analyst.answer(key)
+        plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults, measured)
+        children = desired(md, plan.template, self.defaults, plan.trial, plan.frozen)
+        obstacles = await self.children.apply(md, children)
+        await self._admit(md, plan.admit)
         if not obstacles and self._observe(md) != seen:  # applying may have made what was seen out of date
             seen = self._observe(md)
-            plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults)
+            plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults, measured)
         await self._write(raw, old, status(md, plan, resolution, seen, obstacles, old, self._now()))
+        if plan.question is not None:
+            self.analyst.ask(key, plan.question)
+        elif plan.candidate is None:
+            self.analyst.forget(key)
         return _sooner(plan.check_after, obstacles)
 
     async def _resolve(self, md: ModelDeployment, old: Status) -> reference.Resolution:
@@ -77,6 +95,14 @@ class Reconciler:
     def _observe(self, md: ModelDeployment) -> Observed:
         namespace, name = md.metadata.namespace, naming.child_name(md.metadata.name)
         return observe(self.store.get(DEPLOYMENT, namespace, name), self.store.pods(namespace, name))
+
+    async def _admit(self, md: ModelDeployment, pods: tuple[str, ...]) -> None:
+        for pod in pods:
+            try:
+                self.store.put(POD, await self.kube.admit(md.metadata.namespace, pod, self._now()))
+            except NotFoundError:
+                continue  # gone meanwhile
+            WRITES.labels(POD.kind).inc()
 
     async def _write(self, raw: Manifest, old: Status, new: Status) -> None:
         """Writes the status if it changed; then tells what happened."""

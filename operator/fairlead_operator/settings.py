@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     """Comma-separated: more ports the serving pods may connect to. 443 for artifacts in an object store. DNS, MLflow's
     port and the OTLP endpoint's are always open. Policies see the pod's port, which may differ from a Service's."""
 
+    prometheus_url: str | None = None
+    """Where the traffic of canaries is looked up."""
+
     alias_poll_seconds: Annotated[float, Field(gt=0)] = 30.0
     """How long an alias that moved may go unnoticed. One call a period for each alias in use."""
 

@@ -7,18 +7,23 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from fairlead_operator.api import OWNER_LABEL, REVISION_LABEL, RUN_LABEL, Manifest, ModelRef
+from fairlead_operator.api import ADMITTED, OWNER_LABEL, REVISION_LABEL, RUN_LABEL, Manifest, ModelRef
+from fairlead_operator.checks import Evidence, Measurement, Question, Sample, judge
 from fairlead_operator.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, POD, WATCHED, Kind
 from fairlead_operator.kube import KubeError, NotFoundError
 from fairlead_operator.mlflow import MissingError, UnavailableError
 from fairlead_operator.reference import AliasReference, RunReference, VersionReference
+from fairlead_operator.store import Key
 
 Place = tuple[str, str, str]
 Watcher = Callable[[Kind, str | None, Manifest], None]
 
 GOOD, CORRUPT, SLOW, CRASHING = "good", "corrupt", "slow", "crashing"
+WORSE, UNKNOWN = "worse", "unknown"
+"""Pods answer, but what is measured of them is worse than what serves, or cannot be measured."""
 
 
 @dataclass
@@ -65,6 +70,15 @@ class FakeCluster:
     async def overwrite(self, kind: Kind, manifest: Manifest) -> None:
         await self.apply(kind, manifest)
 
+    async def admit(self, namespace: str, pod: str, now: datetime) -> Manifest:
+        self.writes += 1
+        self._request()
+        live = self.objects.get(("Pod", namespace, pod))
+        if live is None:
+            raise NotFoundError(404, "not found")
+        conditions = [*live["status"]["conditions"], {"type": ADMITTED, "status": "True"}]
+        return self._store(POD, {**live, "status": {**live["status"], "conditions": conditions}})
+
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         self.writes += 1
         self._request()
@@ -93,7 +107,10 @@ class FakeCluster:
         self._store(kind, copy.deepcopy(obj))
 
     def remove(self, kind: Kind, namespace: str, name: str) -> None:
-        """Somebody deletes an object."""
+        """Somebody deletes an object; a Deployment takes its pods along."""
+        if kind is DEPLOYMENT and (deployment := self.objects.get((kind.kind, namespace, name))):
+            for pod in self.pods_of(deployment):
+                self.remove(POD, namespace, pod["metadata"]["name"])
         obj = self.objects.pop((kind.kind, namespace, name), None)
         self._applied.pop((kind.kind, namespace, name), None)
         if obj is not None:
@@ -114,6 +131,14 @@ class FakeCluster:
             if kind == "Pod" and obj["metadata"]["labels"][OWNER_LABEL] == name
         ]
 
+    def pods_of(self, deployment: Manifest) -> list[Manifest]:
+        selector = deployment["spec"]["selector"]["matchLabels"].items()
+        return [
+            obj
+            for (kind, _, _), obj in self.objects.items()
+            if kind == "Pod" and selector <= obj["metadata"]["labels"].items()
+        ]
+
     def roll(self) -> None:
         """The Deployment controller: one step towards what is wanted, `maxUnavailable: 0`, `maxSurge: 25%`."""
         for deployment in self.deployments():
@@ -122,18 +147,26 @@ class FakeCluster:
     def run_pods(self) -> None:
         """The kubelet: pods that started become what their run's fate is."""
         for deployment in self.deployments():
-            for pod in self.pods(deployment["metadata"]["name"]):
+            for pod in self.pods_of(deployment):
                 status = self._fate(pod)
                 if pod.get("status") != status:
                     self._store(POD, {**pod, "status": status})
 
     def _fate(self, pod: Manifest) -> Manifest:
-        if _ready(pod):
+        if _has(pod, "Ready"):
             return dict(pod["status"])
+        if _has(pod, "ContainersReady"):
+            conditions = pod["status"]["conditions"]
+            gates = [{"type": gate["conditionType"]} for gate in pod["spec"].get("readinessGates", [])]
+            opened = all(_has(pod, gate["type"]) for gate in gates)
+            ready = [{"type": "Ready", "status": "True"}] if opened else []
+            return {**pod["status"], "conditions": [*conditions, *ready]}
         environment = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
         fate = environment.get("FATE") or self.fates.get(pod["metadata"]["labels"][RUN_LABEL], GOOD)
-        if fate == GOOD:
-            return {"conditions": [{"type": "Ready", "status": "True"}]}
+        if fate in (GOOD, WORSE, UNKNOWN):
+            proven = [{"type": "ContainersReady", "status": "True"}]
+            ready = [] if pod["spec"].get("readinessGates") else [{"type": "Ready", "status": "True"}]
+            return {"conditions": [*proven, *ready], "podIP": "10.0.0.1"}
         if fate == SLOW:
             waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
             return {"initContainerStatuses": [{"name": "loader", "state": waiting}]}
@@ -148,9 +181,13 @@ class FakeCluster:
     def _roll_one(self, deployment: Manifest) -> None:
         metadata, spec = deployment["metadata"], deployment["spec"]
         revision, wanted = spec["template"]["metadata"]["labels"][REVISION_LABEL], spec["replicas"]
-        pods = self.pods(metadata["name"])
+        pods = self.pods_of(deployment)
         new = [pod for pod in pods if pod["metadata"]["labels"][REVISION_LABEL] == revision]
         old = [pod for pod in pods if pod not in new]
+        if spec["strategy"]["type"] == "Recreate" and old:
+            for pod in old:
+                self.remove(POD, metadata["namespace"], pod["metadata"]["name"])
+            return
         surge = math.ceil(wanted / 4) if old else 0
         for _ in range(min(wanted - len(new), wanted + surge - len(pods))):
             self._start_pod(metadata, spec["template"])
@@ -164,7 +201,7 @@ class FakeCluster:
         self._count(deployment, revision)
 
     def _count(self, deployment: Manifest, revision: str) -> None:
-        metadata, pods = deployment["metadata"], self.pods(deployment["metadata"]["name"])
+        metadata, pods = deployment["metadata"], self.pods_of(deployment)
         updated = [pod for pod in pods if pod["metadata"]["labels"][REVISION_LABEL] == revision]
         status = {
             "observedGeneration": metadata["generation"],
@@ -217,6 +254,40 @@ class FakeCluster:
 
 
 @dataclass
+class FakeAnalyst:
+    """Measures at once; what comes out is the candidate's fate."""
+
+    cluster: FakeCluster
+    wake: Callable[[Key], None]
+    now: Callable[[], datetime]
+    _answers: dict[Key, Measurement] = field(default_factory=dict)
+
+    def answer(self, key: Key) -> Measurement | None:
+        return self._answers.get(key)
+
+    def ask(self, key: Key, question: Question) -> None:
+        known = self._answers.get(key)
+        if known is None or known.question != question.id:
+            pod = self.cluster.objects.get(("Pod", key.namespace, question.candidate[0].name))
+            run = pod["metadata"]["labels"][RUN_LABEL] if pod else ""
+            sample = Sample(100, 50 if self.cluster.fates.get(run) == WORSE else 0, 10.0)
+            unknown = pod is None or self.cluster.fates.get(run) == UNKNOWN
+            evidence = Evidence(problem="no data") if unknown else Evidence(sample, Sample(100, 0, 10.0))
+            self._answers[key] = judge(question, evidence, self.now())
+            self.wake(key)
+
+    def forget(self, key: Key) -> None:
+        self._answers.pop(key, None)
+
+
+class Nothing:
+    """Replays that nobody asks for."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} was not expected")
+
+
+@dataclass
 class FakeRegistry:
     """MLflow with one registered model, whose version N is the run of index N - 1."""
 
@@ -255,7 +326,11 @@ class FakeRegistry:
 
 
 def _ready(pod: Manifest) -> bool:
-    return any(found["type"] == "Ready" for found in pod.get("status", {}).get("conditions", []))
+    return _has(pod, "Ready")
+
+
+def _has(pod: Manifest, condition: str) -> bool:
+    return any(found["type"] == condition for found in pod.get("status", {}).get("conditions", []))
 
 
 def _merge(base: Any, over: Any) -> Any:

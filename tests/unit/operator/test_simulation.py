@@ -2,20 +2,40 @@
 
 import asyncio
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead_operator.api import Status, read_status
+from fairlead_operator.api import (
+    ABORT_ANNOTATION,
+    ADMITTED,
+    PROMOTE_ANNOTATION,
+    REVISION_LABEL,
+    STABLE,
+    TRACK_LABEL,
+    Status,
+    read_status,
+)
 from fairlead_operator.controller import Controller
 from fairlead_operator.kinds import CHILDREN, DEPLOYMENT, MODEL_DEPLOYMENT, POD, SERVICE
 from fairlead_operator.kube import KubeError
 from fairlead_operator.settings import Settings
 from fairlead_operator.store import Key
-from tests.unit.operator.fake import CORRUPT, CRASHING, GOOD, SLOW, FakeCluster, FakeRegistry
+from tests.unit.operator.fake import (
+    CORRUPT,
+    CRASHING,
+    GOOD,
+    SLOW,
+    UNKNOWN,
+    WORSE,
+    FakeAnalyst,
+    FakeCluster,
+    FakeRegistry,
+    Nothing,
+)
 from tests.unit.operator.samples import NOW, RUNS, raw
 
 KEY = Key("ml", "fraud")
@@ -34,6 +54,9 @@ class World:
     floor: int = 0
     """Pods that must answer at any time: no more than were ever wanted since all answered."""
     image: str = "predictor:1"
+    annotations: dict[str, str] | None = None
+    """What people wrote on the resource."""
+    before: Status = field(default_factory=Status)
 
     def __post_init__(self) -> None:
         self.start()
@@ -41,7 +64,10 @@ class World:
     def start(self) -> None:
         """A new operator process, perhaps of a new version: what the old one had in memory is gone."""
         new = SETTINGS.model_copy(update={"predictor_image": self.image})
-        self.operator = Controller(new, self.cluster, self.registry, lambda: self.now)
+        operator = Controller(new, self.cluster, self.registry, None, Nothing(), lambda: self.now)
+        analyst = FakeAnalyst(self.cluster, operator.queue.add, lambda: self.now)
+        operator.reconciler = replace(operator.reconciler, analyst=analyst)
+        self.operator = operator
         self.wake_at = None
         self.listed = False
 
@@ -85,7 +111,7 @@ class World:
         """What must be true at every instant."""
         resource = self.cluster.resource("fraud")
         assert not resource["metadata"].get("finalizers")
-        assert not resource["metadata"].get("annotations")
+        assert resource["metadata"].get("annotations") == self.annotations
         status = read_status(resource.get("status"))
         conditions = {found.type: found.status for found in status.conditions}
         generation = resource["metadata"]["generation"]
@@ -102,10 +128,29 @@ class World:
                 assert status.serving.run_id == wanted
         rejected = {rejection.revision for rejection in status.rejected}
         assert status.candidate is None or status.candidate.revision not in rejected
+        self.check_canary(status)
         self.check_capacity()
+        self.before = status
+
+    def check_canary(self, status: Status) -> None:
+        """The weight never rises by a failed check, and a dark candidate gets no traffic."""
+        now, before = status.candidate, self.before.candidate
+        if now is None:
+            return
+        if before and before.revision == now.revision and now.failures > before.failures:
+            assert (now.step or 0) <= (before.step or 0)
+            assert now.promoted_at == before.promoted_at
+        admitted = [
+            pod
+            for pod in self.cluster.pods("fraud")
+            if pod["metadata"]["labels"][REVISION_LABEL] == now.revision
+            and any(found["type"] == ADMITTED for found in pod["status"].get("conditions", []))
+        ]
+        assert not (now.step == 0 and admitted), "a dark candidate was admitted"
 
     def check_capacity(self) -> None:
-        pods = self.cluster.pods("fraud")
+        """Of the stable track alone: a candidate's pods never stand in for those that are known to be good."""
+        pods = [pod for pod in self.cluster.pods("fraud") if pod["metadata"]["labels"][TRACK_LABEL] == STABLE]
         ready = sum(bool(pod.get("status", {}).get("conditions")) for pod in pods)
         wanted = self.spec.get("replicas", 0)
         self.floor = min(self.floor, wanted) if ready < wanted else wanted
@@ -142,6 +187,15 @@ def edit(world: World, **changes: Any) -> None:
     world.cluster.put(MODEL_DEPLOYMENT, resource)
 
 
+def annotate(world: World, annotations: dict[str, str] | None) -> None:
+    world.annotations = annotations
+    resource = copy.deepcopy(world.cluster.resource("fraud"))
+    resource["metadata"].pop("annotations", None)
+    if annotations:
+        resource["metadata"]["annotations"] = annotations
+    world.cluster.put(MODEL_DEPLOYMENT, resource)
+
+
 def tamper(world: World) -> None:
     for deployment in world.cluster.deployments():
         edited = copy.deepcopy(deployment)
@@ -158,6 +212,8 @@ ACTIONS = st.one_of(
     st.tuples(st.just("env"), st.sampled_from([None, "1", "2"])),
     st.tuples(st.just("replicas"), st.integers(1, 5)),
     st.tuples(st.just("suspend"), st.booleans()),
+    st.tuples(st.just("strategy"), st.sampled_from(["Rolling", "Canary", "Canary"])),
+    st.tuples(st.just("annotate"), st.sampled_from([None, PROMOTE_ANNOTATION, ABORT_ANNOTATION])),
     st.tuples(st.just("mlflow"), st.booleans()),
     st.tuples(st.just("api down"), st.integers(1, 4)),
     st.tuples(st.just("restart"), st.sampled_from(["predictor:1", "predictor:2"])),
@@ -169,7 +225,8 @@ ACTIONS = st.one_of(
     st.tuples(st.just("time"), st.sampled_from([1, 20, 61])),
     st.tuples(st.just("settle"), st.none()),
 )
-FATES = st.fixed_dictionaries({run: st.sampled_from([GOOD, GOOD, CORRUPT, SLOW, CRASHING]) for run in RUNS})
+ALL_FATES = [GOOD, GOOD, CORRUPT, SLOW, CRASHING, WORSE, UNKNOWN]
+FATES = st.fixed_dictionaries({run: st.sampled_from(ALL_FATES) for run in RUNS})
 
 
 async def act(world: World, action: str, value: Any) -> None:
@@ -188,6 +245,11 @@ async def act(world: World, action: str, value: Any) -> None:
             edit(world, env=[{"name": "A", "value": value}] if value else None)
         case "replicas" | "suspend":
             edit(world, **{action: value})
+        case "strategy":
+            edit(world, rollout=rollout(value))
+        case "annotate":
+            candidate = world.status.candidate
+            annotate(world, {value: candidate.run_id} if value and candidate else None)
         case "mlflow":
             world.registry.down = not value
             await world.poll()
@@ -203,6 +265,7 @@ async def act(world: World, action: str, value: Any) -> None:
                 world.floor = 0
                 for pod in cluster.pods("fraud"):
                     cluster.remove(POD, "ml", pod["metadata"]["name"])
+                cluster.remove(DEPLOYMENT, "ml", "fraud-canary")
             cluster.remove(CHILDREN[value], "ml", "fraud")
         case "deliver":
             cluster.deliver(world.operator.observed, value)
@@ -216,9 +279,13 @@ async def act(world: World, action: str, value: Any) -> None:
             await world.settle()
 
 
+def rollout(strategy: str) -> dict[str, Any]:
+    return {"strategy": strategy, "progressDeadlineSeconds": DEADLINE, "stepSeconds": 5}
+
+
 async def live(fates: dict[str, str], history: list[tuple[str, Any]]) -> World:
     world = World(FakeCluster(fates))
-    resource = raw(replicas=2, rollout={"strategy": "Rolling", "progressDeadlineSeconds": DEADLINE})
+    resource = raw(replicas=2, rollout=rollout("Rolling"))
     world.cluster.put(MODEL_DEPLOYMENT, resource)
     for action, value in history:
         await act(world, action, value)
@@ -252,6 +319,7 @@ def test_any_history_comes_to_rest_and_then_nothing_is_sent(fates: dict[str, str
 def test_a_good_model_always_serves_in_the_end(fates: dict[str, str], history: list[Any]) -> None:
     async def run() -> None:
         world = await live(fates | {RUNS[3]: GOOD}, history)
+        annotate(world, None)
         edit(world, model={"runID": RUNS[3]}, env=None)
         await world.settle()
         status = world.status
@@ -345,5 +413,73 @@ def test_a_rejected_run_is_tried_again_when_the_alias_comes_back_and_not_before(
         assert verdicts == ["Rejected: ModelCorrupt", "Rejected: ModelCorrupt"]
         assert world.status.serving is not None
         assert world.status.serving.run_id == RUNS[0]
+
+    asyncio.run(run())
+
+
+HOSTILE = st.lists(
+    ACTIONS.filter(lambda action: action[0] not in ("strategy", "annotate") and action != ("delete", "Deployment")),
+    max_size=25,
+)
+
+
+@given(FATES, HOSTILE)
+@settings(max_examples=150, deadline=None)
+def test_what_is_worse_or_cannot_be_judged_never_takes_a_good_models_place(fates: dict[str, str], history: Any) -> None:
+    async def run() -> None:
+        world = World(FakeCluster(fates | {RUNS[0]: GOOD}))
+        resource = raw(replicas=2, rollout=rollout("Canary"))
+        world.cluster.put(MODEL_DEPLOYMENT, resource)
+        await world.settle()
+        for action, value in history:
+            await act(world, action, value)
+            await world.step()
+            world.check_capacity()
+            serving = world.status.serving
+            assert serving is not None
+            assert world.cluster.fates.get(serving.run_id, GOOD) not in (WORSE, UNKNOWN)
+
+    asyncio.run(run())
+
+
+def test_a_canary_takes_its_steps_and_leaves_nothing_behind() -> None:
+    async def run() -> None:
+        world = World()
+        world.cluster.put(MODEL_DEPLOYMENT, raw(replicas=4, rollout=rollout("Canary")))
+        await world.settle()
+        edit(world, model={"runID": RUNS[1]})
+        weights = []
+        original = world.check_canary
+
+        def note(status: Status) -> None:
+            original(status)
+            if status.candidate and status.candidate.step_at:
+                weights.append((status.candidate.step, status.candidate.weight_percent))
+
+        world.check_canary = note  # type: ignore[method-assign]
+        await world.settle()
+        assert list(dict.fromkeys(weights)) == [(0, 0), (1, 20), (2, 50)]
+        assert world.status.serving is not None
+        assert world.status.serving.run_id == RUNS[1]
+        assert [found["metadata"]["name"] for found in world.cluster.deployments()] == ["fraud"]
+        assert ("Service", "ml", "fraud-canary") not in world.cluster.objects
+        assert {pod["metadata"]["labels"][TRACK_LABEL] for pod in world.cluster.pods("fraud")} == {STABLE}
+
+    asyncio.run(run())
+
+
+def test_a_worse_canary_is_taken_back_with_its_values() -> None:
+    async def run() -> None:
+        world = World(FakeCluster({RUNS[1]: WORSE}))
+        world.cluster.put(MODEL_DEPLOYMENT, raw(replicas=2, rollout=rollout("Canary")))
+        await world.settle()
+        edit(world, model={"runID": RUNS[1]})
+        await world.settle()
+        status = world.status
+        assert status.serving is not None
+        assert status.serving.run_id == RUNS[0]
+        assert status.rejected[0].reason == "AnalysisFailed"
+        assert "success 50 % (serving: 100 %), must be at least 99 %" in status.rejected[0].message
+        assert [found["metadata"]["name"] for found in world.cluster.deployments()] == ["fraud"]
 
     asyncio.run(run())
