@@ -24,7 +24,9 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     load = commands.add_parser("load", help="bring images from buildah's storage into the cluster")
     load.add_argument("image", nargs="+", help="for example fairlead-service:0123456789ab")
     build = commands.add_parser("binaries", help="build programs; print the directory that they can be called from")
-    build.add_argument("name", nargs="*", help=f"all of them, or some of: {', '.join(binaries.names())}")
+    build.add_argument(
+        "name", nargs="*", help=f"those of `make up` and `make test`, or some of: {', '.join(binaries.names())}"
+    )
     build.add_argument("--kubernetes", choices=binaries.KUBERNETES_VERSIONS, default=default)
     return parser.parse_args(words)
 
@@ -47,7 +49,7 @@ def main(words: list[str] | None = None) -> int:
                 cluster.require()
                 images.load(arguments.image, cluster.say)
             case "binaries":
-                names = arguments.name or binaries.names(arguments.kubernetes)
+                names = arguments.name or binaries.names(arguments.kubernetes, extra=False)
                 binaries.link(binaries.ensure(names, kubernetes=arguments.kubernetes), Checkout().bin)
                 print(Checkout().bin)
     except LocalClusterError as error:
