@@ -29,8 +29,9 @@ MONITORING = "monitoring"
 """Namespace and release of charts/fairlead-stack."""
 PROMETHEUS = "monitoring-kube-prometheus-prometheus"
 JAEGER = "jaeger"
-MONITORED = ("monitoring.enabled=true", "monitoring.interval=5s", "monitoring.dashboards.enabled=true")
-TRACED = (f"tracing.endpoint=http://{JAEGER}.{MONITORING}.svc:4318", "tracing.sampleRatio=0.1")
+MONITORED: dict[str, Any] = {"monitoring": {"enabled": True, "interval": "5s", "dashboards": {"enabled": True}}}
+TRACED: dict[str, Any] = {"tracing": {"endpoint": f"http://{JAEGER}.{MONITORING}.svc:4318", "sampleRatio": 0.1}}
+"""Values of charts/fairlead: scrapes and traces often enough for somebody who watches."""
 
 NEXT = f"""
 Your cluster is up. Things to try:
@@ -90,12 +91,12 @@ def image_value(component: str, reference: str) -> list[str]:
     return [f"{key}.registry={registry}", f"{key}.repository={repository}", f"{key}.tag={tag}"]
 
 
-def stack_values(cluster: Cluster) -> list[str]:
+def stack_values(cluster: Cluster) -> dict[str, Any]:
     """Lets Fairlead use what there is of the stack; also in a later `make up`, which must not undo `make stack`."""
-    found: list[str] = []
+    found: dict[str, Any] = {}
     for service, values in ((PROMETHEUS, MONITORED), (JAEGER, TRACED)):
         if cluster.get("service", service, MONITORING):
-            found += values
+            found |= values
     return found
 
 
@@ -104,7 +105,9 @@ def install(cluster: Cluster, references: dict[str, str]) -> None:
     values = [value for component, reference in references.items() for value in image_value(component, reference)]
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": RESTRICTED}}
     cluster.kubectl("apply", "--server-side", "--filename", "-", stdin=json.dumps(namespace))
-    more = [part for value in stack_values(cluster) for part in ("--set", value)]
+    more = [
+        part for key, value in stack_values(cluster).items() for part in ("--set-json", f"{key}={json.dumps(value)}")
+    ]
     cluster.helm(
         "upgrade", "--install", RELEASE, "charts/fairlead", "--namespace", NAMESPACE,
         "--set-string", ",".join(values), *more, "--wait", "--timeout", "5m",

@@ -93,7 +93,7 @@ def test_what_fairlead_is_pointed_at_is_there_under_that_name_and_port() -> None
     for endpoint in (ours["tracing"]["endpoint"], f"{adapter['url']}:{adapter['port']}"):
         url = urlsplit(endpoint)
         assert url.port in services[str(url.hostname)]
-    assert f"tracing.endpoint={ours['tracing']['endpoint']}" in up.TRACED
+    assert up.TRACED["tracing"]["endpoint"] == ours["tracing"]["endpoint"]
     assert (up.MONITORING, up.PROMETHEUS, up.JAEGER) == (NAMESPACE, prometheus.NAME, jaeger.NAME)
     assert name(of_kind("APIService")[0]) == command.API_SERVICE
 

@@ -1,8 +1,8 @@
 """Puts the stack onto the local cluster: programs → images → CRDs → objects, and waits until each part works."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from tools.localcluster import binaries, node, progress, scratch
@@ -13,6 +13,7 @@ from tools.localcluster.progress import Say
 from tools.localcluster.stack import NAMESPACE, jaeger, keda, prometheus
 from tools.localcluster.stack.objects import Object, namespace
 
+APPLY = ("apply", "--server-side", "--force-conflicts", "-f")
 WAIT = "--timeout=180s"
 
 
@@ -55,21 +56,24 @@ PARTS = (
 def install(plane: ControlPlane, archives: Path, say: Say) -> None:
     """Install or upgrade everything; a second call finds it done. `archives` is a directory for images on their way."""
     programs = binaries.ensure([program for part in PARTS for program in part.programs], say=say)
-    apply = partial(plane.kubectl, "apply", "--server-side", "--force-conflicts", "-f")
-    apply("-", stdin=as_list([namespace()]))
-    for part in PARTS:
-        with progress.stage(f"stack: {part.title}", say) as update:
-            own = [programs[name] for name in part.programs]
-            update("images")
-            node.import_programs(own, archives)
-            update("objects")
-            for module in part.modules:
-                if module.crds:
-                    apply(str(module.directory / binaries.CRDS))
-            apply("-", stdin=as_list(part.manifests(*map(scratch.reference, own))))
-            for what in part.conditions:
-                update(f"waiting for {what}")
-                plane.kubectl("wait", "-n", NAMESPACE, "--for=condition=Available", what, WAIT)
-            for what in part.roll_outs:
-                update(f"waiting for {what}")
-                plane.kubectl("rollout", "status", "-n", NAMESPACE, what, WAIT)
+    plane.kubectl(*APPLY, "-", stdin=as_list([namespace()]))
+    with ThreadPoolExecutor() as pool:  # most of the time is waiting, and no part needs another
+        list(pool.map(lambda part: _install(part, programs, plane, archives, say), PARTS))
+
+
+def _install(part: Part, programs: Mapping[str, Path], plane: ControlPlane, archives: Path, say: Say) -> None:
+    own = [programs[name] for name in part.programs]
+    with progress.stage(f"stack: {part.title}", say) as update:
+        update("images")
+        node.import_programs(own, archives)
+        update("objects")
+        for module in part.modules:
+            if module.crds:
+                plane.kubectl(*APPLY, str(module.directory / binaries.CRDS))
+        plane.kubectl(*APPLY, "-", stdin=as_list(part.manifests(*map(scratch.reference, own))))
+        for what in part.conditions:
+            update(f"waiting for {what}")
+            plane.kubectl("wait", "-n", NAMESPACE, "--for=condition=Available", what, WAIT)
+        for what in part.roll_outs:
+            update(f"waiting for {what}")
+            plane.kubectl("rollout", "status", "-n", NAMESPACE, what, WAIT)

@@ -140,8 +140,7 @@ def _part(name: str, image: str, ports: dict[str, int], arguments: list[str], he
 
 
 def _operator(image: str) -> list[Object]:
-    arguments = [
-        "--leader-elect",
+    arguments = [  # no --leader-elect: its second start would wait 15 s for the lease of the first to expire
         "--zap-log-level=info",
         "--zap-encoder=console",
         "--zap-time-encoding=rfc3339",
