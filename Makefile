@@ -24,9 +24,11 @@ help: ## list the targets
 		/^[a-z-]+:.*?## / {printf "  make \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Use it
-.PHONY: up down status run
+.PHONY: up stack down status run
 up: setup ## a real cluster with Fairlead on it, a trained model served by rolled pods; KUBERNETES_VERSION
 	@$(BIN)/python -m tools.up
+stack: setup ## make up, with Prometheus, KEDA and Jaeger beside Fairlead
+	@$(BIN)/python -m tools.stack
 down: ## take the cluster away again
 	@$(PYTHON) -m tools.down
 status: ## what runs on the cluster of `make up`

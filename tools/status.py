@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from tools.cluster import KUBECONFIG, Cluster, CommandError, binaries
-from tools.up import NAMESPACE
+from tools.up import MONITORING, NAMESPACE
 
 
 def main() -> int:
@@ -15,6 +15,8 @@ def main() -> int:
         cluster = Cluster(binaries())
         print(cluster.kubectl("get", "nodes"))
         print(cluster.kubectl("get", "deployments,services,pods", "--namespace", NAMESPACE))
+        if cluster.get("namespace", MONITORING):
+            print(cluster.kubectl("get", "deployments,statefulsets,services,pods", "--namespace", MONITORING))
         print(cluster.kubectl("get", "modeldeployments", "--all-namespaces", "--output=wide"))
     except (CommandError, subprocess.TimeoutExpired) as error:
         print(f"status: {error}", file=sys.stderr)

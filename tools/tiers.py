@@ -59,7 +59,7 @@ class Outcome:
 def prepare(tier: Tier) -> str | None:
     """Meets the tier's needs; returns the reason if that is not possible."""
     if tier.needs_cluster:
-        return attempt(tier, [sys.executable, "-m", "tools.up"])
+        return attempt(tier, [sys.executable, "-m", "tools.stack"])
     if tier.binaries:
         return attempt(tier, [sys.executable, "-m", "tools.localcluster", "binaries", *tier.binaries])
     return None

@@ -1,7 +1,8 @@
 """`make up`: a cluster, Fairlead on it, a model trained through its API, served by pods that its operator rolled.
 
 Uses kind where Docker and kind are there, else `tools.localcluster`. Every stage is skipped quickly when its work is
-done, so a second `make up` brings a changed checkout onto the same cluster.
+done, so a second `make up` brings a changed checkout onto the same cluster. `tools.stack` is the same with one stage
+more.
 """
 
 import json
@@ -9,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +25,13 @@ SAMPLES = ROOT / "manifests" / "samples"
 KIND_CLUSTER = "fairlead"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 IMAGES = ("service", "operator", "mlflow")
+MONITORING = "monitoring"
+"""Namespace and release of charts/fairlead-stack."""
+PROMETHEUS = "monitoring-kube-prometheus-prometheus"
+JAEGER = "jaeger"
+MONITORED: dict[str, Any] = {"monitoring": {"enabled": True, "interval": "5s", "dashboards": {"enabled": True}}}
+TRACED: dict[str, Any] = {"tracing": {"endpoint": f"http://{JAEGER}.{MONITORING}.svc:4318", "sampleRatio": 0.1}}
+"""Values of charts/fairlead: scrapes and traces often enough for somebody who watches."""
 
 NEXT = f"""
 Your cluster is up. Things to try:
@@ -33,7 +41,7 @@ Your cluster is up. Things to try:
   kubectl describe modeldeployment {MODEL} --namespace {MODELS}
   kubectl port-forward --namespace {NAMESPACE} service/fairlead-api 8000     # then http://127.0.0.1:8000/docs
   kubectl port-forward --namespace {NAMESPACE} service/fairlead-mlflow 5000  # then http://127.0.0.1:5000
-  make status · make test-cluster · make down
+  make status · make stack · make test-cluster · make down
 """
 
 
@@ -83,14 +91,26 @@ def image_value(component: str, reference: str) -> list[str]:
     return [f"{key}.registry={registry}", f"{key}.repository={repository}", f"{key}.tag={tag}"]
 
 
+def stack_values(cluster: Cluster) -> dict[str, Any]:
+    """Lets Fairlead use what there is of the stack; also in a later `make up`, which must not undo `make stack`."""
+    found: dict[str, Any] = {}
+    for service, values in ((PROMETHEUS, MONITORED), (JAEGER, TRACED)):
+        if cluster.get("service", service, MONITORING):
+            found |= values
+    return found
+
+
 def install(cluster: Cluster, references: dict[str, str]) -> None:
     """Installs or upgrades the chart and waits until everything in it is ready."""
     values = [value for component, reference in references.items() for value in image_value(component, reference)]
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": RESTRICTED}}
     cluster.kubectl("apply", "--server-side", "--filename", "-", stdin=json.dumps(namespace))
+    more = [
+        part for key, value in stack_values(cluster).items() for part in ("--set-json", f"{key}={json.dumps(value)}")
+    ]
     cluster.helm(
         "upgrade", "--install", RELEASE, "charts/fairlead", "--namespace", NAMESPACE,
-        "--set-string", ",".join(values), "--wait", "--timeout", "5m",
+        "--set-string", ",".join(values), *more, "--wait", "--timeout", "5m",
     )  # fmt: skip
 
 
@@ -139,33 +159,46 @@ def predict(cluster: Cluster) -> str:
     return f"run {answer['run_id']}: {train_example.hits(answer, labels)}"
 
 
-def main() -> int:
+def bring_up(extend: Callable[[Cluster], None] | None = None) -> Cluster:
+    """All stages, in order; `extend` adds to the cluster before Fairlead is installed on it."""
+    with stage("cluster and images"):
+        start_cluster(os.environ.get("KUBERNETES_VERSION", ""))
+    with stage("images into the cluster"):
+        references = load_images()
+    cluster = Cluster(binaries())
+    if extend is not None:
+        extend(cluster)
+    with stage("helm install"):
+        install(cluster, references)
+    if not is_ready(cluster.get("modeldeployment", MODEL, MODELS)):
+        with stage("first model: train, track, register"):
+            answer = train_first_model(cluster)
+            print(f"up:   run {answer['run_id']}, accuracy {answer['metrics']['accuracy']:.3f} on held-out rows")
+    with stage("ModelDeployment"):
+        deploy_sample(cluster)
+    with stage("predictions"):
+        print(f"up:   {predict(cluster)}")
+    return cluster
+
+
+def command(hints: str, extend: Callable[[Cluster], None] | None = None) -> int:
+    """Brings everything up and prints the hints; what the user can mend is one line and code 1."""
     began = time.monotonic()
     try:
-        with stage("cluster and images"):
-            start_cluster(os.environ.get("KUBERNETES_VERSION", ""))
-        with stage("images into the cluster"):
-            references = load_images()
-        cluster = Cluster(binaries())
-        with stage("helm install"):
-            install(cluster, references)
-        if not is_ready(cluster.get("modeldeployment", MODEL, MODELS)):
-            with stage("first model: train, track, register"):
-                answer = train_first_model(cluster)
-                print(f"up:   run {answer['run_id']}, accuracy {answer['metrics']['accuracy']:.3f} on held-out rows")
-        with stage("ModelDeployment"):
-            deploy_sample(cluster)
-        with stage("predictions"):
-            print(f"up:   {predict(cluster)}")
+        cluster = bring_up(extend)
     except (CommandError, subprocess.CalledProcessError, train_example.ApiError) as error:
         print(f"up: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("up: interrupted; `make up` goes on from here, `make down` cleans up", file=sys.stderr)
+        print("up: interrupted; the same command goes on from here, `make down` cleans up", file=sys.stderr)
         return 130
     print(f"up: all done in {time.monotonic() - began:.0f} s")
-    print(NEXT.format(path=cluster.binaries))
+    print(hints.format(path=cluster.binaries))
     return 0
+
+
+def main() -> int:
+    return command(NEXT)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,13 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     down.add_argument("--purge", action="store_true", help="remove images and built programs, too")
     commands.add_parser("status", help="what runs; code 1 if the cluster is not up")
     commands.add_parser("restart-apiserver", help="for tests: an upgrade of the control plane, without the upgrade")
+    commands.add_parser("stack", help="put Prometheus, KEDA and Jaeger onto the cluster")
     load = commands.add_parser("load", help="bring images from buildah's storage into the cluster")
     load.add_argument("image", nargs="+", help="for example fairlead-service:0123456789ab")
     build = commands.add_parser("binaries", help="build programs; print the directory that they can be called from")
-    build.add_argument("name", nargs="*", help=f"all of them, or some of: {', '.join(binaries.names())}")
+    build.add_argument(
+        "name", nargs="*", help=f"those of `make up` and `make test`, or some of: {', '.join(binaries.names())}"
+    )
     build.add_argument("--kubernetes", choices=binaries.KUBERNETES_VERSIONS, default=default)
     return parser.parse_args(words)
 
@@ -43,11 +46,13 @@ def main(words: list[str] | None = None) -> int:
                 return 0 if cluster.status() else 1
             case "restart-apiserver":
                 cluster.restart_apiserver()
+            case "stack":
+                cluster.install_stack()
             case "load":
                 cluster.require()
                 images.load(arguments.image, cluster.say)
             case "binaries":
-                names = arguments.name or binaries.names(arguments.kubernetes)
+                names = arguments.name or binaries.names(arguments.kubernetes, extra=False)
                 binaries.link(binaries.ensure(names, kubernetes=arguments.kubernetes), Checkout().bin)
                 print(Checkout().bin)
     except LocalClusterError as error:

@@ -29,6 +29,8 @@ HELM = (
     "helm.sh/helm/v3/internal/version.version=v3.21.4",
 )
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+CRDS = "crds"
+"""Directory beside a module's programs."""
 NODE = ("kubelet", "kube-proxy", "kubectl", "coredns", "pause", "open-volumes")
 
 
@@ -40,6 +42,13 @@ class Module:
     programs: tuple[tuple[str, str], ...]
     """(program, package) pairs."""
     linker_flags: str = "-s -w"
+    tags: str = ""
+    """Build tags, separated by commas."""
+    crds: tuple[str, str] | None = None
+    """A (module, directory in it) of CustomResourceDefinitions, copied beside the programs: the download that they came
+    with may be gone when the programs are still in the cache."""
+    extra: bool = False
+    """Not for `make up` or `make test` as a whole: built when one of its programs is asked for."""
 
     @property
     def source(self) -> Path:
@@ -48,7 +57,9 @@ class Module:
     @property
     def key(self) -> str:
         """Digest of the pins, our own sources, the flags and the platform."""
-        digest = hashlib.sha256(repr((self.programs, self.linker_flags, BUILD_FLAGS, platform.machine())).encode())
+        settings = (self.programs, self.linker_flags, BUILD_FLAGS, platform.machine())
+        rarer = tuple(filter(None, (self.tags, self.crds)))
+        digest = hashlib.sha256(repr(settings + rarer).encode())
         for file in sorted(self.source.iterdir()):
             if file.suffix in {".mod", ".sum", ".go"}:
                 digest.update(f"\0{file.name}\0".encode() + file.read_bytes())
@@ -86,6 +97,43 @@ def _kubernetes(version: str) -> Module:
     )
 
 
+PROMETHEUS = Module(
+    "prometheus",
+    tuple((program, f"github.com/prometheus/prometheus/cmd/{program}") for program in ("prometheus", "promtool")),
+    "-s -w -X github.com/prometheus/common/version.Version=3.15.0",
+    # Service discovery by Kubernetes alone: the clients of twenty clouds would be built and linked, too.
+    tags="remove_all_sd,enable_kubernetes_sd",
+    extra=True,
+)
+PROMETHEUS_OPERATOR = Module(
+    "prometheus-operator",
+    (
+        ("prometheus-operator", "github.com/prometheus-operator/prometheus-operator/cmd/operator"),
+        (
+            "prometheus-config-reloader",
+            "github.com/prometheus-operator/prometheus-operator/cmd/prometheus-config-reloader",
+        ),
+    ),
+    "-s -w -X github.com/prometheus/common/version.Version=0.85.0",
+    crds=("github.com/prometheus-operator/prometheus-operator", "example/prometheus-operator-crd"),
+    extra=True,
+)
+KEDA = Module(
+    "keda",
+    tuple((f"keda-{one}", f"github.com/kedacore/keda/v2/cmd/{one}") for one in ("operator", "adapter", "webhooks")),
+    "-s -w -X github.com/kedacore/keda/v2/version.Version=v2.21.0",
+    crds=("github.com/kedacore/keda/v2", "config/crd/bases"),
+    extra=True,
+)
+JAEGER = Module(
+    "jaeger",
+    (("jaeger", "github.com/jaegertracing/jaeger/cmd/all-in-one"),),
+    "-s -w -X github.com/jaegertracing/jaeger/pkg/version.latestVersion=v1.62.0",
+    extra=True,
+)
+KWOK = Module("kwok", (("kwok", "sigs.k8s.io/kwok/cmd/kwok"),), extra=True)
+
+
 def modules(kubernetes: str = DEFAULT_KUBERNETES) -> tuple[Module, ...]:
     """Every module, with the wanted version of Kubernetes."""
     if kubernetes not in KUBERNETES_VERSIONS:
@@ -99,12 +147,18 @@ def modules(kubernetes: str = DEFAULT_KUBERNETES) -> tuple[Module, ...]:
         # Their Kubernetes libraries are those of kubernetes-1.37, so that the build cache has most of them already.
         Module("helm", (("helm", "helm.sh/helm/v4/cmd/helm"),), f"-s -w -X {HELM[0]}"),
         Module("helm3", (("helm3", "helm.sh/helm/v3/cmd/helm"),), f"-s -w -X {HELM[1]}"),
+        PROMETHEUS,
+        PROMETHEUS_OPERATOR,
+        KEDA,
+        JAEGER,
+        KWOK,
     )
 
 
-def names(kubernetes: str = DEFAULT_KUBERNETES) -> tuple[str, ...]:
-    """Every program that can be built."""
-    return tuple(program for module in modules(kubernetes) for program, _ in module.programs)
+def names(kubernetes: str = DEFAULT_KUBERNETES, *, extra: bool = True) -> tuple[str, ...]:
+    """Every program that can be built, with or without those of extra modules."""
+    wanted = [module for module in modules(kubernetes) if extra or not module.extra]
+    return tuple(program for module in wanted for program, _ in module.programs)
 
 
 def ensure(wanted: Iterable[str], *, kubernetes: str = DEFAULT_KUBERNETES, say: Say = progress.say) -> dict[str, Path]:
@@ -198,16 +252,30 @@ def _build(module: Module, say: Say) -> None:
     title = f"building {', '.join(program for program, _ in module.programs)}"
     try:
         with progress.stage(title, say) as update:
-            # One package: `-o file` names the program. Several: `-o directory/` names them after their packages.
+            # One package: `-o file` names the program. Several: `-o directory/` names them after their packages' ends.
             single = len(module.programs) == 1
             out = f"{scratch}/{module.programs[0][0]}" if single else f"{scratch}/"
             packages = [package for _, package in module.programs]
-            command = ["go", "build", "-v", *BUILD_FLAGS, "-ldflags", module.linker_flags, "-o", out, *packages]
-            _follow(command, module, update)
+            flags = [*BUILD_FLAGS, "-tags", module.tags, "-ldflags", module.linker_flags]
+            _follow(["go", "build", "-v", *flags, "-o", out, *packages], module, update)
+            if not single:
+                for program, package in module.programs:
+                    (scratch / package.rpartition("/")[2]).rename(scratch / program)
+            if module.crds:
+                _copy_crds(module, *module.crds, scratch / CRDS)
             scratch.chmod(0o755)
             scratch.rename(module.directory)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _copy_crds(module: Module, path: str, directory: str, target: Path) -> None:
+    """Out of the downloaded module, whose files and directories are read-only, as plain files."""
+    command = ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", path]
+    root = Path(progress.run(command, cwd=module.source, env=_go_environment()).stdout.strip())
+    target.mkdir()
+    for file in sorted((root / directory).glob("*.yaml")):
+        (target / file.name).write_bytes(file.read_bytes())
 
 
 def _follow(command: list[str], module: Module, update: Say) -> None:

@@ -34,6 +34,7 @@ from tools.localcluster.controlplane import ControlPlane, free_port, wait_for
 from tools.localcluster.paths import MACHINE, Checkout, LocalClusterError
 from tools.localcluster.processes import Daemon
 from tools.localcluster.progress import Say
+from tools.localcluster.stack.install import install
 
 API_PORT = 6443
 LOCK = Path("/run/fairlead-localcluster.lock")
@@ -189,6 +190,13 @@ class LocalCluster:
         assert owner is not None
         with progress.stage("restarting the API server", self.say):
             self._plane(owner).restart_apiserver()
+
+    def install_stack(self) -> None:
+        """Prometheus, KEDA and Jaeger."""
+        self.require()
+        owner = self._own()
+        assert owner is not None
+        install(self._plane(owner), self.checkout.state, self.say)
 
     def is_up(self) -> bool:
         """Whether this checkout's cluster is whole."""

@@ -1,7 +1,7 @@
 """What every cluster of ours has in it: DNS and a default storage class."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 DNS_ADDRESS = "10.96.0.10"
@@ -28,8 +28,12 @@ def corefile(name_servers: Sequence[str]) -> str:
 
 def manifests(coredns_image: str, name_servers: Sequence[str]) -> str:
     """One List, as JSON, for `kubectl apply`. `name_servers` are those of the machine."""
-    items = [_storage_class(), *_dns(coredns_image, corefile(name_servers))]
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    return as_list([_storage_class(), *_dns(coredns_image, corefile(name_servers))])
+
+
+def as_list(items: Iterable[dict[str, Any]]) -> str:
+    """One List, as JSON, for `kubectl apply`, which takes the items in their order."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(items)})
 
 
 def _storage_class() -> dict[str, Any]:

@@ -237,13 +237,7 @@ class Node:
         write_private(state / "cni" / "10-fairlead.conflist", json.dumps(cni, indent=2))
         self.containerd.start()
         wait_for("containerd", lambda: ctr("version").returncode == 0, [self.containerd])
-        present = images()
-        for program in (self.programs["pause"], self.programs["coredns"]):
-            if scratch.reference(program) not in present:
-                archive = state / f"{program.name}.tar"
-                scratch.write_archive(program, archive)
-                import_archive(archive)
-                archive.unlink()
+        import_programs([self.programs["pause"], self.programs["coredns"]], state)
 
     def start(self) -> None:
         """kubelet and kube-proxy; the control plane answers by now."""
@@ -301,6 +295,17 @@ def images() -> set[str]:
 def import_archive(archive: Path) -> None:
     """Bring an image archive (docker's or OCI's form) into the cluster."""
     ctr("images", "import", str(archive), check=True)
+
+
+def import_programs(programs: Iterable[Path], directory: Path) -> None:
+    """Bring images FROM scratch of these programs into the cluster, as far as it lacks them, by way of a directory."""
+    present = images()
+    for program in programs:
+        if scratch.reference(program) not in present:
+            archive = directory / f"{program.name}.tar"
+            scratch.write_archive(program, archive)
+            import_archive(archive)
+            archive.unlink()
 
 
 def cgroup_directories() -> list[Path]:

@@ -15,12 +15,13 @@ def reference(program: Path) -> str:
 
 def write_archive(program: Path, archive: Path) -> str:
     """Write an image in the form of `docker save`; give its name. The same program makes the same bytes."""
-    layer = _tar({program.name: (program.read_bytes(), 0o755)})
+    path = f"bin/{program.name}"  # where Prometheus' operator calls its reloader; /prometheus is for Prometheus' data
+    layer = _tar({path: (program.read_bytes(), 0o755)})
     architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     config = {
         "architecture": architecture,
         "os": "linux",
-        "config": {"Entrypoint": [f"/{program.name}"], "WorkingDir": "/"},
+        "config": {"Entrypoint": [f"/{path}"], "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
     blob = json.dumps(config).encode()

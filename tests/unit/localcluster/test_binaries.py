@@ -1,8 +1,10 @@
 """Cache keys, what is asked of the cache, and messages when something can't be built."""
 
 import os
+import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,14 @@ from tools.localcluster.paths import LocalClusterError
 GO = """#!/bin/sh
 echo called >> "$CALLS"
 if [ "$1" = env ]; then echo go1.99.0; exit 0; fi
+if [ "$1" = list ]; then echo "$DOWNLOADED"; exit 0; fi
 sleep 0.3
 while [ "$1" != -o ]; do shift; done
-echo program > "$2"
+out=$2; shift 2
+case $out in
+  */) for package; do echo "$package" > "$out${package##*/}"; done ;;
+  *) echo program > "$out" ;;
+esac
 """
 
 
@@ -60,6 +67,38 @@ def test_the_key_ignores_other_files(module: Module) -> None:
 def test_the_key_changes_with_flags_and_programs(module: Module) -> None:
     assert Module("tool", (("tool", "."),), "-s").key != module.key
     assert Module("tool", (("tool", "./cmd"),)).key != module.key
+
+
+def test_the_key_changes_with_tags_and_crds(module: Module) -> None:
+    others = (replace(module, tags="one"), replace(module, crds=("one", "two")))
+    assert len({module.key, *(other.key for other in others)}) == 3
+    assert replace(module, extra=True).key == module.key  # when it is built, not what
+
+
+def test_no_two_modules_build_a_program_of_one_name() -> None:
+    names = binaries.names()
+    assert len(names) == len(set(names))
+
+
+def test_what_only_some_need_is_built_only_when_asked_for() -> None:
+    usual = set(binaries.names(extra=False))
+    assert {*binaries.CONTROL_PLANE, *binaries.NODE, "helm", "helm3"} <= usual
+    assert set(binaries.names()) - usual == {
+        "prometheus", "promtool", "prometheus-operator", "prometheus-config-reloader",
+        "keda-operator", "keda-adapter", "keda-webhooks", "jaeger", "kwok",
+    }  # fmt: skip
+
+
+def test_the_versions_that_programs_say_are_those_that_are_pinned() -> None:
+    for module, pin in (
+        (binaries.PROMETHEUS, "github.com/prometheus/prometheus v0.315.0"),
+        (binaries.PROMETHEUS_OPERATOR, "github.com/prometheus-operator/prometheus-operator v0.85.0"),
+        (binaries.KEDA, "github.com/kedacore/keda/v2 v2.21.0"),
+        (binaries.JAEGER, "github.com/jaegertracing/jaeger v1.62.0"),
+    ):
+        assert f"require {pin}\n" in (module.source / "go.mod").read_text()
+        number = pin.rpartition("v")[2]
+        assert module.linker_flags.endswith("3.15.0" if module is binaries.PROMETHEUS else number)
 
 
 def test_both_kubernetes_versions_say_their_version() -> None:
@@ -106,6 +145,29 @@ def test_two_at_once_build_once_and_the_third_needs_no_go(module: Module, calls:
     assert calls.read_text().count("called") == 2  # `go env` and `go build`, of one of them
     binaries._ensure_module(module, lambda _: None)
     assert calls.read_text().count("called") == 2
+
+
+def test_programs_have_their_own_names_whatever_their_packages_are_called(module: Module, calls: Path) -> None:
+    module = replace(module, programs=(("one-operator", "one/cmd/operator"), ("reloader", "one/cmd/reloader")))
+    binaries._ensure_module(module, lambda _: None)
+    programs = {path.name: path.read_text() for path in module.directory.iterdir()}
+    assert programs == {"one-operator": "one/cmd/operator\n", "reloader": "one/cmd/reloader\n"}
+
+
+def test_crds_stay_when_the_download_goes(
+    module: Module, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloaded = tmp_path / "downloaded"
+    (downloaded / "config").mkdir(parents=True)
+    for name in ("widgets.yaml", "kustomization.txt"):
+        (downloaded / "config" / name).write_text(name)
+    (downloaded / "config" / "widgets.yaml").chmod(0o444)
+    monkeypatch.setenv("DOWNLOADED", str(downloaded))
+    module = replace(module, crds=("example.dev/widgets", "config"))
+    binaries._ensure_module(module, lambda _: None)
+    shutil.rmtree(downloaded)
+    crds = module.directory / binaries.CRDS
+    assert {path.name: path.read_text() for path in crds.iterdir()} == {"widgets.yaml": "widgets.yaml"}
 
 
 def test_a_killed_build_leaves_nothing_that_counts(module: Module, calls: Path) -> None:
