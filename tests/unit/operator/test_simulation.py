@@ -41,7 +41,9 @@ class World:
     def start(self) -> None:
         """A new operator process, perhaps of a new version: what the old one had in memory is gone."""
         new = SETTINGS.model_copy(update={"predictor_image": self.image})
-        self.operator = Controller(new, self.cluster, self.registry, lambda: self.now)
+        self.operator = Controller(
+            new, self.cluster, self.registry, lambda: self.now, lambda: (self.now - NOW).total_seconds()
+        )
         self.wake_at = None
         self.listed = False
 
@@ -74,12 +76,6 @@ class World:
         finally:
             self.operator.queue.done(key)
         self.check()
-
-    async def poll(self) -> None:
-        for alias, keys in self.operator._aliases().items():
-            if await self.operator.resolver.refresh(alias):
-                for key in keys:
-                    self.operator.queue.add(key)
 
     def check(self) -> None:
         """What must be true at every instant."""
@@ -183,14 +179,14 @@ async def act(world: World, action: str, value: Any) -> None:
             edit(world, model={"uri": "models:/fraud@champion"})
         case "move alias":
             world.registry.aliases["champion"] = value
-            await world.poll()
+            await world.operator.poll()
         case "env":
             edit(world, env=[{"name": "A", "value": value}] if value else None)
         case "replicas" | "suspend":
             edit(world, **{action: value})
         case "mlflow":
             world.registry.down = not value
-            await world.poll()
+            await world.operator.poll()
         case "api down":
             cluster.down_for = value
         case "restart":
@@ -226,9 +222,8 @@ async def live(fates: dict[str, str], history: list[tuple[str, Any]]) -> World:
         world.check_capacity()
     world.cluster.down_for = 0
     world.registry.down = False
-    await asyncio.sleep(0)
-    world.operator.resolver._paused_until = 0
-    await world.poll()
+    world.now += timedelta(seconds=61)  # whatever the breaker waits for
+    await world.operator.poll()
     edit(world, suspend=False)
     await world.settle()
     return world
@@ -337,7 +332,7 @@ def test_a_rejected_run_is_tried_again_when_the_alias_comes_back_and_not_before(
         await world.settle()
         for version in (2, 1, 2):
             world.registry.aliases["champion"] = version
-            await world.poll()
+            await world.operator.poll()
             await world.settle()
         edit(world, replicas=3)
         await world.settle()
