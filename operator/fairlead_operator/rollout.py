@@ -9,8 +9,9 @@ misses its deadline is taken out again by putting the last good model back.
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 
+from fairlead_operator import approval
 from fairlead_operator.api import (
     Candidate,
     Deployed,
@@ -27,6 +28,9 @@ from fairlead_operator.desired.deployment import revision
 from fairlead_operator.desired.pods import PodDefaults, Template
 from fairlead_operator.observe import Observed
 from fairlead_operator.reference import Problem, Resolution, Resolved
+
+ANNOUNCE_AFTER_SECONDS: Final = 1.0
+"""A candidate that is taken back is told first, and then that yet another model waits for approval."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ def plan(
         decided = _hold(at, None, rejected)
     elif rejected:
         decided = _go_back(at, wanted, rejected[0])
+    elif approval.waits(md, wanted, old):
+        decided = _await_approval(at, wanted)
     else:
         decided = _pursue(at, wanted)
     decided = replace(decided, history=decided.history[: md.spec.history_limit])
@@ -138,6 +144,20 @@ def _pursue(at: _Situation, wanted: Deployed) -> Plan:
     started_at = (on_trial.started_at if on_trial else None) or at.now
     candidate = Candidate(**wanted.model_dump(), started_at=started_at if at.progresses else None)
     return _judge(at, candidate)
+
+
+def _await_approval(at: _Situation, wanted: Deployed) -> Plan:
+    """What was let in goes on, and `wanted` is announced. No progress condition: the resource is at rest until somebody
+    says so."""
+    going_on = at.old.candidate or at.old.serving
+    assert going_on is not None, "the first model does not wait"
+    decided = _pursue(at, target(at, going_on.ref()))
+    if decided.rejected:
+        return replace(decided, check_after=ANNOUNCE_AFTER_SECONDS)
+    if decided.verdict.up_to_date != "True":
+        return decided
+    message = f"{describe(wanted)} is available and waits for approval: {approval.command(at.md, wanted)}"
+    return replace(decided, verdict=Verdict("False", Reason.UPDATE_AVAILABLE, message))
 
 
 def _keep(at: _Situation, wanted: Deployed, serving: Serving) -> Plan:

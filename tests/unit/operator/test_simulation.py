@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead_operator.api import Status, read_status
+from fairlead_operator.api import APPROVE_ANNOTATION, Status, read_status
 from fairlead_operator.controller import Controller
 from fairlead_operator.kinds import CHILDREN, DEPLOYMENT, MODEL_DEPLOYMENT, POD, SERVICE
 from fairlead_operator.kube import KubeError
@@ -34,6 +34,8 @@ class World:
     floor: int = 0
     """Pods that must answer at any time: no more than were ever wanted since all answered."""
     image: str = "predictor:1"
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What people said."""
 
     def __post_init__(self) -> None:
         self.start()
@@ -70,18 +72,20 @@ class World:
 
     async def _reconcile(self) -> None:
         key = await self.operator.queue.get()
+        known = copy.deepcopy(self.operator.store.get(MODEL_DEPLOYMENT, *key))
         try:
             again = await self.operator.reconciler.reconcile(key)
             self.wake_at = None if again is None else self.now + timedelta(seconds=again)
         finally:
             self.operator.queue.done(key)
         self.check()
+        self.check_approval(known)
 
     def check(self) -> None:
         """What must be true at every instant."""
         resource = self.cluster.resource("fraud")
         assert not resource["metadata"].get("finalizers")
-        assert not resource["metadata"].get("annotations")
+        assert resource["metadata"].get("annotations", {}) == self.annotations
         status = read_status(resource.get("status"))
         conditions = {found.type: found.status for found in status.conditions}
         generation = resource["metadata"]["generation"]
@@ -99,6 +103,20 @@ class World:
         rejected = {rejection.revision for rejection in status.rejected}
         assert status.candidate is None or status.candidate.revision not in rejected
         self.check_capacity()
+
+    def check_approval(self, known: dict[str, Any] | None) -> None:
+        """With `updatePolicy: Manual` no alias brings a model that was not let in. `known`: what the operator knew."""
+        if (
+            known is None
+            or known["spec"]["model"].get("updatePolicy") != "Manual"
+            or "uri" not in known["spec"]["model"]
+        ):
+            return
+        old, candidate = read_status(known.get("status")), self.status.candidate
+        let_in = {found.run_id for found in (old.serving, old.candidate) if found}
+        if old.serving and candidate and candidate.run_id not in let_in:
+            said = known["metadata"].get("annotations", {}).get(APPROVE_ANNOTATION)
+            assert said in (candidate.run_id, candidate.model_version)
 
     def check_capacity(self) -> None:
         pods = self.cluster.pods("fraud")
@@ -138,6 +156,19 @@ def edit(world: World, **changes: Any) -> None:
     world.cluster.put(MODEL_DEPLOYMENT, resource)
 
 
+def point(world: World, **source: str) -> None:
+    """Another model in the spec, under the same policy."""
+    policy = world.spec["model"].get("updatePolicy", "Auto")
+    edit(world, model={**source, "updatePolicy": policy})
+
+
+def approve(world: World, what: str | None) -> None:
+    world.annotations = {APPROVE_ANNOTATION: what} if what else {}
+    resource = copy.deepcopy(world.cluster.resource("fraud"))
+    resource["metadata"]["annotations"] = world.annotations
+    world.cluster.put(MODEL_DEPLOYMENT, resource)
+
+
 def tamper(world: World) -> None:
     for deployment in world.cluster.deployments():
         edited = copy.deepcopy(deployment)
@@ -151,6 +182,8 @@ ACTIONS = st.one_of(
     st.tuples(st.just("missing"), st.none()),
     st.tuples(st.just("alias"), st.none()),
     st.tuples(st.just("move alias"), st.integers(1, 5)),
+    st.tuples(st.just("policy"), st.sampled_from(["Auto", "Manual", "Manual"])),
+    st.tuples(st.just("approve"), st.sampled_from([None, "1", "2", "3", RUNS[3]])),
     st.tuples(st.just("env"), st.sampled_from([None, "1", "2"])),
     st.tuples(st.just("replicas"), st.integers(1, 5)),
     st.tuples(st.just("suspend"), st.booleans()),
@@ -172,11 +205,15 @@ async def act(world: World, action: str, value: Any) -> None:
     cluster = world.cluster
     match action:
         case "run":
-            edit(world, model={"runID": value})
+            point(world, runID=value)
         case "missing":
-            edit(world, model={"runID": "f" * 32})
+            point(world, runID="f" * 32)
         case "alias":
-            edit(world, model={"uri": "models:/fraud@champion"})
+            point(world, uri="models:/fraud@champion")
+        case "policy":
+            edit(world, model=world.spec["model"] | {"updatePolicy": value})
+        case "approve":
+            approve(world, value)
         case "move alias":
             world.registry.aliases["champion"] = value
             await world.operator.poll()
@@ -262,6 +299,37 @@ def test_a_good_model_always_serves_in_the_end(fates: dict[str, str], history: l
         assert live_children == set(CHILDREN)
         deployment = world.cluster.deployments()[0]
         assert deployment["spec"]["revisionHistoryLimit"] == 2, "a hand edit was not put back"
+
+    asyncio.run(run())
+
+
+@given(FATES, st.lists(ACTIONS, max_size=25), st.integers(1, 4))
+@settings(max_examples=100, deadline=None)
+def test_with_manual_updates_an_alias_brings_what_is_approved_and_nothing_else(
+    fates: dict[str, str], history: list[Any], version: int
+) -> None:
+    async def run() -> None:
+        world = await live(fates | {RUNS[version - 1]: GOOD}, history)
+        edit(world, model={"uri": "models:/fraud@champion", "updatePolicy": "Manual"}, env=None)
+        world.registry.aliases["champion"] = version
+        approve(world, None)
+        await world.operator.poll()
+        await world.settle()
+        before, condition = world.status, world.status.condition("UpToDate")
+        assert condition is not None
+        assert before.serving is not None, "the first model needs no approval"
+        wanted = RUNS[version - 1]
+        if before.serving.run_id != wanted or before.serving.model_version != str(version):
+            assert (condition.status, condition.reason) == ("False", "UpdateAvailable"), condition
+            assert f"fairlead.dev/approve={version}" in condition.message
+            assert {found.type for found in before.conditions} == {"Ready", "ModelResolved", "UpToDate"}
+        approve(world, str(version))
+        await world.settle()
+        condition = world.status.condition("UpToDate")
+        assert condition is not None
+        assert (condition.status, condition.reason) == ("True", "UpToDate")
+        assert world.status.serving is not None
+        assert world.status.serving.run_id == wanted
 
     asyncio.run(run())
 
