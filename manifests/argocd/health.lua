@@ -37,6 +37,10 @@ end
 if is("UpToDate", "True") and found.Ready ~= nil and found.Ready.reason == "ScaledToZero" then
   return {status = "Healthy", message = because("Ready").message}
 end
+-- With updatePolicy: Manual. Not Suspended: an update may wait for weeks, and must hold up no sync wave meanwhile.
+if is("Ready", "True") and found.UpToDate ~= nil and found.UpToDate.reason == "UpdateAvailable" then
+  return {status = "Healthy", message = because("UpToDate").message}
+end
 if is("UpToDate", "False") then
   return {status = "Degraded", message = because("UpToDate").message}
 end

@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 1.0
 STUCK_LOOP_SECONDS = 30.0
 STUCK_QUEUE_SECONDS = 300.0
+SHORTEST_PAUSE = 1.0
+"""Seconds between two polls while MLflow is down, when somebody else is asking it just now."""
 
 
 Clock = Callable[[], datetime]
@@ -53,11 +55,12 @@ class Controller:
         traffic: Traffic | None,
         replays: Replays,
         clock: Clock = _now,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._kube = settings, kube
         self.store = Store()
         self.queue: WorkQueue[Key] = WorkQueue()
-        self.resolver = Resolver(registry)
+        self.resolver = Resolver(registry, monotonic)
         self.analyst = Analyst(traffic, replays, clock, self.queue.add)
         children = Children(kube, self.store)
         self.reconciler = Reconciler(kube, self.store, self.resolver, children, self.analyst, settings.pods, clock)
@@ -137,15 +140,26 @@ class Controller:
                     users[wanted].append(key)
         return users
 
+    async def poll(self) -> None:
+        """Asks the registry about every name in use."""
+        users = self._aliases()
+        self.resolver.forget_all_but(users)
+        for name in {alias.name: None for alias in users}:
+            await self._refresh(name, users)
+
+    async def _refresh(self, name: str, users: Mapping[AliasReference, list[Key]]) -> None:
+        for alias in await self.resolver.refresh(name):
+            for key in users.get(alias, []):
+                self.queue.add(key)
+
     async def _poll_aliases(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.alias_poll_seconds)
-            users = self._aliases()
-            self.resolver.forget_all_but(users)
-            for alias, keys in users.items():
-                if await self.resolver.refresh(alias):
-                    for key in keys:
-                        self.queue.add(key)
+            pause = self.resolver.pause
+            await asyncio.sleep(self._settings.alias_poll_seconds if pause is None else max(pause, SHORTEST_PAUSE))
+            try:
+                await self.poll()
+            except Exception:  # nothing else would follow an alias any more
+                logger.exception("The poll of the registry failed")
 
     async def _resync(self) -> None:
         while True:

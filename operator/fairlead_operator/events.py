@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from fairlead_operator import api
-from fairlead_operator.api import Manifest, ModelRef, Status
+from fairlead_operator.api import Manifest, ModelRef, Reason, Status
 
 MAX_MESSAGE: Final = 1024
 """What the API server takes."""
@@ -22,7 +22,8 @@ class Transition:
 
 def transitions(old: Status, new: Status) -> list[Transition]:
     """What happened between the two, oldest first; nothing if they are equal."""
-    return [*_rejections(old, new), *_rollouts(old, new), *_registry(old, new), *_stalls(old, new)]
+    parts = (_rejections, _rollouts, _registry, _updates, _stalls)
+    return [transition for part in parts for transition in part(old, new)]
 
 
 def _rollouts(old: Status, new: Status) -> list[Transition]:
@@ -30,7 +31,7 @@ def _rollouts(old: Status, new: Status) -> list[Transition]:
     candidate, before = new.candidate, old.candidate
     if candidate and (before is None or before.revision != candidate.revision):
         found.append(Transition("Normal", "RolloutStarted", f"Rolling out {_name(candidate)}", candidate.run_id))
-    completed = _is(new, "UpToDate", "True") and not _is(old, "UpToDate", "True")
+    completed = _at_rest(new) and not _at_rest(old)
     moved = new.serving and (old.serving is None or old.serving.revision != new.serving.revision)
     if new.serving and completed and (moved or before):
         found.append(Transition("Normal", "RolloutCompleted", f"{_name(new.serving)} serves", new.serving.run_id))
@@ -70,6 +71,21 @@ def _stalls(old: Status, new: Status) -> list[Transition]:
     if after is None or after.reason in told or (before and before.reason == after.reason):
         return []
     return [Transition("Warning", "Stalled", f"{after.reason}: {after.message}")]
+
+
+def _updates(old: Status, new: Status) -> list[Transition]:
+    after, before = new.condition("UpToDate"), old.condition("UpToDate")
+    if after is None or after.reason != Reason.UPDATE_AVAILABLE:
+        return []
+    if before and (before.reason, before.message) == (after.reason, after.message):
+        return []
+    return [Transition("Normal", "UpdateAvailable", after.message)]
+
+
+def _at_rest(status: Status) -> bool:
+    """Nothing is being rolled out: the wanted model serves, or waits until somebody approves it."""
+    condition = status.condition("UpToDate")
+    return condition is not None and (condition.status == "True" or condition.reason == Reason.UPDATE_AVAILABLE)
 
 
 def _is(status: Status, kind: str, value: str) -> bool:

@@ -18,6 +18,7 @@ RECONCILE_SECONDS = Histogram(
 )
 WRITES = Counter("fairlead_kubernetes_writes", "Writes to the Kubernetes API.", ["kind"])
 REGISTRY_CALLS = Counter("fairlead_registry_calls", "Questions to MLflow, by their outcome.", ["outcome"])
+REGISTRY_UP = Gauge("fairlead_registry_up", "0 since MLflow did not answer the last question, else 1.")
 QUEUE_DEPTH = Gauge("fairlead_queue_depth", "Resources that wait to be reconciled.")
 RESOURCES = Gauge("fairlead_modeldeployments", "ModelDeployments known.")
 
@@ -25,6 +26,7 @@ for _result in ("ok", "error"):
     RECONCILES.labels(_result)
 for _outcome in ("found", "missing", "unavailable"):
     REGISTRY_CALLS.labels(_outcome)
+REGISTRY_UP.set(1)
 
 Health = Callable[[], str | None]
 """Why the operator is not healthy, or None. Called from another thread."""

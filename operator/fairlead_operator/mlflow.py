@@ -11,11 +11,13 @@ from typing import Any
 import httpx
 
 from fairlead_operator.api import ModelRef
-from fairlead_operator.reference import AliasReference, RunReference, VersionReference
+from fairlead_operator.reference import RegisteredModel, RunReference, VersionReference
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 10.0
 MAX_MODELS_OF_A_RUN = 50
+OVERLOADED = (429, 502, 503, 504)
+"""What MLflow, or a proxy before it, says to everybody."""
 
 
 class MissingError(Exception):
@@ -24,6 +26,12 @@ class MissingError(Exception):
 
 class UnavailableError(Exception):
     """MLflow does not answer, or answers with something that is not about the question."""
+
+    def __init__(self, message: str, down: bool = False) -> None:
+        """`down`: nobody would get an answer now. Otherwise it is about this one question, such as a right that is
+        missing, and others may fare better."""
+        super().__init__(message)
+        self.down = down
 
 
 class MLflow:
@@ -41,18 +49,20 @@ class MLflow:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def alias(self, reference: AliasReference) -> ModelRef:
-        """What an alias means now."""
-        answer = await self._get(
-            "registered-models/alias", f"alias {reference}", name=reference.name, alias=reference.alias
-        )
-        return _version(answer["model_version"], reference.alias)
+    async def registered_model(self, name: str) -> RegisteredModel:
+        """What all aliases of a name mean now."""
+        answer = await self._get("registered-models/get", f"registered model {name}", name=name)
+        raw = answer["registered_model"]
+        aliases = {found["alias"]: str(found["version"]) for found in raw.get("aliases", [])}
+        newest = max((int(found["version"]) for found in raw.get("latest_versions", [])), default=None)
+        created = int(raw.get("creation_timestamp", 0))
+        return RegisteredModel(name, created, aliases, None if newest is None else str(newest))
 
     async def version(self, reference: VersionReference) -> ModelRef:
         answer = await self._get(
             "model-versions/get", f"model version {reference}", name=reference.name, version=reference.version
         )
-        return _version(answer["model_version"], None)
+        return _version(answer["model_version"])
 
     async def run(self, reference: RunReference) -> ModelRef:
         """Checks that the run is there and has logged a model under the path."""
@@ -83,7 +93,7 @@ class MLflow:
         try:
             answer = await self._client.get(path, params=query)
         except httpx.HTTPError as error:
-            raise UnavailableError(f"MLflow at {self._uri} does not answer: {error!r}") from error
+            raise UnavailableError(f"MLflow at {self._uri} does not answer: {error!r}", down=True) from error
         try:
             content = answer.json()
         except ValueError:
@@ -93,15 +103,14 @@ class MLflow:
         code, message = content.get("error_code", ""), content.get("message", answer.text[:200])
         if code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise MissingError(f"MLflow has no {what}: {message}")
-        raise UnavailableError(f"MLflow at {self._uri} answers {answer.status_code} {code} about {what}: {message}")
+        said = f"MLflow at {self._uri} answers {answer.status_code} {code} about {what}: {message}"
+        raise UnavailableError(said, down=answer.status_code in OVERLOADED)
 
 
-def _version(raw: Mapping[str, Any], alias: str | None) -> ModelRef:
+def _version(raw: Mapping[str, Any]) -> ModelRef:
     name, version, run_id = raw["name"], str(raw["version"]), raw.get("run_id") or ""
     if not run_id:
         raise MissingError(f"{name} version {version} was registered without a run, so its origin cannot be recorded.")
     if raw.get("status", "READY") != "READY":
         raise MissingError(f"{name} version {version} is {raw['status']}, not READY.")
-    return ModelRef(
-        run_id=run_id, model_uri=f"models:/{name}/{version}", model_name=name, model_version=version, alias=alias
-    )
+    return ModelRef(run_id=run_id, model_uri=f"models:/{name}/{version}", model_name=name, model_version=version)

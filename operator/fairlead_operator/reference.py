@@ -1,6 +1,7 @@
 """What `spec.model` refers to, and what looking it up can yield: plain values, no I/O."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairlead_operator.api import ModelRef, ModelSource, Reason, Status
@@ -43,6 +44,25 @@ class RunReference:
 
 
 Reference = AliasReference | VersionReference | RunReference
+
+
+LATEST = "latest"
+"""The alias that MLflow itself keeps on the newest version."""
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """What the registry says about one name."""
+
+    name: str
+    created: int
+    """Milliseconds since 1970: another value is another model under the same name."""
+    aliases: Mapping[str, str]
+    """Alias to version."""
+    newest: str | None = None
+
+    def version_of(self, alias: str) -> str | None:
+        return self.newest if alias.lower() == LATEST else self.aliases.get(alias)
 
 
 @dataclass(frozen=True)

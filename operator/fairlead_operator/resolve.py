@@ -1,103 +1,189 @@
 """From what the spec refers to, to a model that cannot change: one registry call however many resources ask.
 
-Runs and versions are looked up once and then known for good. An alias is looked up by the first who asks and then only
-by the poll (`refresh`), which says when its meaning changed.
+Runs and versions are looked up once and then known for good. What the aliases of a registered model mean is asked by
+the first who wants to know and then only by `refresh`, one call for all aliases of the model: by the poll, and when a
+webhook says that something happened.
 """
 
 import asyncio
+import logging
+import time
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 from fairlead_operator.api import ModelRef, Reason
-from fairlead_operator.metrics import REGISTRY_CALLS
+from fairlead_operator.breaker import Breaker
+from fairlead_operator.metrics import REGISTRY_CALLS, REGISTRY_UP
 from fairlead_operator.mlflow import MissingError, UnavailableError
 from fairlead_operator.reference import (
     AliasReference,
     Problem,
     Reference,
+    RegisteredModel,
     Resolution,
     Resolved,
     RunReference,
     VersionReference,
 )
 
+logger = logging.getLogger(__name__)
+
 REMEMBERED: Final = 10_000
-PAUSE_SECONDS: Final = 5.0
-"""After MLflow did not answer, nobody else waits for its time-out: they get the same answer at once."""
 RETRY_UNAVAILABLE_SECONDS: Final = 10.0
 RETRY_MISSING_SECONDS: Final = 60.0
 """A run or a version that is not there now may be logged a minute later."""
 
+T = TypeVar("T")
+
 
 class Registry(Protocol):
-    async def alias(self, reference: AliasReference) -> ModelRef: ...
+    async def registered_model(self, name: str) -> RegisteredModel: ...
     async def version(self, reference: VersionReference) -> ModelRef: ...
     async def run(self, reference: RunReference) -> ModelRef: ...
 
 
+@dataclass
+class _Followed:
+    """A registered model some of whose aliases are in use."""
+
+    said: RegisteredModel | Problem | None = None
+    """What MLflow last said about it."""
+    answers: dict[AliasReference, Resolution] = field(default_factory=dict)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class Resolver:
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._known: OrderedDict[Reference, Resolution] = OrderedDict()
-        self._asked: dict[Reference, asyncio.Task[Resolution]] = {}
-        self._paused_until = 0.0
-        self._pause_reason = ""
+    def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
+        self._registry, self._clock = registry, clock
+        self._breaker = Breaker()
+        self._names: dict[str, _Followed] = {}
+        self._known: OrderedDict[Reference, Resolved] = OrderedDict()
+        self._locks: WeakValueDictionary[Reference, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def pause(self) -> float | None:
+        """Seconds until MLflow is asked again after it did not answer; None while it does."""
+        return None if self._breaker.reason is None else self._breaker.pause(self._clock())
 
     async def resolve(self, reference: Reference) -> Resolution:
-        """From memory if it is there: good answers about anything, and whatever the poll last said about an alias."""
-        known = self._known.get(reference)
-        if isinstance(known, Resolved) or (known is not None and isinstance(reference, AliasReference)):
-            return known
-        return await self._ask(reference)
+        """From memory if it is there: good answers about anything, and whatever was last said about an alias."""
+        if isinstance(reference, AliasReference):
+            return await self._resolve_alias(reference)
+        return await self._resolve_fixed(reference)
 
-    async def refresh(self, reference: AliasReference) -> bool:
-        """Asks about an alias again; says whether the answer is another one than before."""
-        before = self._known.get(reference)
-        return await self._ask(reference) != before
+    async def refresh(self, name: str) -> frozenset[AliasReference]:
+        """Asks about a registered model again; returns the aliases in use that mean something else than before. About
+        a model nobody uses, nothing is asked."""
+        followed = self._names.get(name)
+        if followed is None:
+            return frozenset()
+        async with followed.lock:
+            before = dict(followed.answers)
+            await self._ask_about(name, followed)
+            for reference in before:
+                followed.answers[reference] = await self._meaning(reference, followed)
+            return frozenset(reference for reference in before if followed.answers[reference] != before[reference])
 
     def forget_all_but(self, wanted: Iterable[AliasReference]) -> None:
         """Drops aliases nobody uses any more, so that a later user gets a fresh answer."""
         keep = set(wanted)
-        for reference in [found for found in self._known if isinstance(found, AliasReference) and found not in keep]:
-            del self._known[reference]
+        for name, followed in list(self._names.items()):
+            for reference in [found for found in followed.answers if found not in keep]:
+                del followed.answers[reference]
+            if not followed.answers and not followed.lock.locked():
+                del self._names[name]
 
-    async def _ask(self, reference: Reference) -> Resolution:
+    async def _resolve_alias(self, reference: AliasReference) -> Resolution:
+        followed = self._names.setdefault(reference.name, _Followed())
+        if (answer := followed.answers.get(reference)) is not None:
+            return answer
+        async with followed.lock:
+            if (answer := followed.answers.get(reference)) is not None:
+                return answer
+            said = followed.said
+            if not isinstance(said, RegisteredModel) or said.version_of(reference.alias) is None:
+                await self._ask_about(reference.name, followed)
+            answer = followed.answers[reference] = await self._meaning(reference, followed)
+            return answer
+
+    async def _ask_about(self, name: str, followed: _Followed) -> None:
+        before = followed.said
+        said = followed.said = await self._ask(lambda: self._registry.registered_model(name))
+        if not (isinstance(before, RegisteredModel) and isinstance(said, RegisteredModel)):
+            return
+        if before.created != said.created:
+            # Deleted and made again under the same name: its versions count from 1 once more.
+            for known in [known for known in self._known if isinstance(known, VersionReference) and known.name == name]:
+                del self._known[known]
+
+    async def _meaning(self, reference: AliasReference, followed: _Followed) -> Resolution:
+        """Problems carry no time to ask again: `refresh` will."""
+        said = followed.said
+        if not isinstance(said, RegisteredModel):
+            return replace(said or _UNKNOWN, retry_after=None)
+        version = said.version_of(reference.alias)
+        if version is None:
+            return Problem(Reason.MODEL_NOT_FOUND, f"MLflow has no alias {reference}.")
+        found = await self._resolve_fixed(VersionReference(reference.name, version))
+        if isinstance(found, Problem):
+            return replace(found, retry_after=None)
+        return Resolved(found.model.model_copy(update={"alias": reference.alias}))
+
+    async def _resolve_fixed(self, reference: VersionReference | RunReference) -> Resolution:
         """One call at a time for each reference; whoever asks meanwhile waits for the same answer."""
-        task = self._asked.get(reference)
-        if task is None:
-            task = asyncio.create_task(self._call(reference))
-            self._asked[reference] = task
-            task.add_done_callback(lambda _: self._asked.pop(reference, None))
-        answer = await asyncio.shield(task)
-        self._known[reference] = answer
-        self._known.move_to_end(reference)
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
-        return answer
+        if known := self._known.get(reference):
+            return known
+        async with self._locks.setdefault(reference, asyncio.Lock()):
+            if known := self._known.get(reference):
+                return known
+            model = await self._ask(lambda: self._look_up(reference))
+            if isinstance(model, Problem):
+                return model
+            known = self._known[reference] = Resolved(model)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+            return known
 
-    async def _call(self, reference: Reference) -> Resolution:
-        polled, clock = isinstance(reference, AliasReference), asyncio.get_running_loop().time
-        try:
-            if clock() < self._paused_until:
-                raise UnavailableError(self._pause_reason)
-            model = await self._look_up(reference)
-        except MissingError as error:
-            REGISTRY_CALLS.labels("missing").inc()
-            return Problem(Reason.MODEL_NOT_FOUND, str(error), None if polled else RETRY_MISSING_SECONDS)
-        except UnavailableError as error:
-            REGISTRY_CALLS.labels("unavailable").inc()
-            if clock() >= self._paused_until:
-                self._paused_until, self._pause_reason = clock() + PAUSE_SECONDS, str(error)
-            return Problem(
-                Reason.TRACKING_SERVER_UNAVAILABLE, str(error), None if polled else RETRY_UNAVAILABLE_SECONDS
-            )
-        REGISTRY_CALLS.labels("found").inc()
-        return Resolved(model)
-
-    async def _look_up(self, reference: Reference) -> ModelRef:
-        if isinstance(reference, AliasReference):
-            return await self._registry.alias(reference)
+    async def _look_up(self, reference: VersionReference | RunReference) -> ModelRef:
         if isinstance(reference, RunReference):
             return await self._registry.run(reference)
         return await self._registry.version(reference)
+
+    async def _ask(self, call: Callable[[], Awaitable[T]]) -> T | Problem:
+        """The only place where MLflow is asked."""
+        if not self._breaker.lets_through(self._clock()):
+            return self._down(self._breaker.reason or "")
+        try:
+            found = await call()
+        except MissingError as error:
+            self._answered("missing")
+            return Problem(Reason.MODEL_NOT_FOUND, str(error), RETRY_MISSING_SECONDS)
+        except UnavailableError as error:
+            return self._unavailable(error)
+        self._answered("found")
+        return found
+
+    def _answered(self, outcome: str) -> None:
+        REGISTRY_CALLS.labels(outcome).inc()
+        REGISTRY_UP.set(1)
+        if self._breaker.succeeded():
+            logger.info("MLflow answers again")
+
+    def _unavailable(self, error: UnavailableError) -> Problem:
+        REGISTRY_CALLS.labels("unavailable").inc()
+        if not error.down:
+            return Problem(Reason.TRACKING_SERVER_UNAVAILABLE, str(error), RETRY_UNAVAILABLE_SECONDS)
+        REGISTRY_UP.set(0)
+        if self._breaker.failed(self._clock(), str(error)):
+            logger.warning("MLflow is down, it is asked again less and less often: %s", error)
+        return self._down(self._breaker.reason or "")
+
+    def _down(self, reason: str) -> Problem:
+        wait = max(self._breaker.pause(self._clock()), 1.0)
+        return Problem(Reason.TRACKING_SERVER_UNAVAILABLE, reason, wait)
+
+
+_UNKNOWN: Final = Problem(Reason.MODEL_NOT_FOUND, "MLflow has not been asked.")

@@ -9,8 +9,9 @@ out again by putting the last good model back. With the strategy Canary it has t
 import hashlib
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
-from fairlead_operator import canary
+from fairlead_operator import approval, canary
 from fairlead_operator.api import (
     Candidate,
     Deployed,
@@ -39,6 +40,9 @@ from fairlead_operator.plan import (
 )
 from fairlead_operator.reference import Problem, Resolution, Resolved
 
+ANNOUNCE_AFTER_SECONDS: Final = 1.0
+"""A candidate that is taken back is told first, and then that yet another model waits for approval."""
+
 
 def plan(
     md: ModelDeployment,
@@ -61,6 +65,8 @@ def plan(
         decided = _hold(at, None, rejected)
     elif rejected:
         decided = _go_back(at, wanted, rejected[0])
+    elif approval.waits(md, wanted, old):
+        decided = _await_approval(at, wanted)
     else:
         decided = _pursue(at, wanted)
     decided = replace(decided, history=decided.history[: md.spec.history_limit])
@@ -119,6 +125,20 @@ def _try(at: Situation, candidate: Candidate) -> Plan:
     if going.candidate is not None and going.candidate.promoted_at is not None:
         return _judge(at, going.candidate)
     return going
+
+
+def _await_approval(at: Situation, wanted: Deployed) -> Plan:
+    """What was let in goes on, and `wanted` is announced. No progress condition: the resource is at rest until somebody
+    says so."""
+    going_on = at.old.candidate or at.old.serving
+    assert going_on is not None, "the first model does not wait"
+    decided = _pursue(at, target(at, going_on.ref()))
+    if decided.rejected:
+        return replace(decided, check_after=ANNOUNCE_AFTER_SECONDS)
+    if decided.verdict.up_to_date != "True":
+        return decided
+    message = f"{describe(wanted)} is available and waits for approval: {approval.command(at.md, wanted)}"
+    return replace(decided, verdict=Verdict("False", Reason.UPDATE_AVAILABLE, message))
 
 
 def _keep(at: Situation, wanted: Deployed, serving: Serving) -> Plan:

@@ -49,7 +49,8 @@ class Settings(BaseSettings):
     """Where the traffic of canaries is looked up."""
 
     alias_poll_seconds: Annotated[float, Field(gt=0)] = 30.0
-    """How long an alias that moved may go unnoticed. One call a period for each alias in use."""
+    """How long an alias that moved may go unnoticed. One call a period for each registered model in use, whatever the
+    number of its aliases and of the resources that follow them."""
 
     resync_seconds: Annotated[float, Field(gt=0)] = 600.0
     """How often everything is listed, which finds what a broken watch missed: one list a kind, whatever the number of

@@ -15,7 +15,7 @@ from fairlead_operator.checks import Evidence, Measurement, Question, Sample, ju
 from fairlead_operator.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, POD, WATCHED, Kind
 from fairlead_operator.kube import KubeError, NotFoundError
 from fairlead_operator.mlflow import MissingError, UnavailableError
-from fairlead_operator.reference import AliasReference, RunReference, VersionReference
+from fairlead_operator.reference import RegisteredModel, RunReference, VersionReference
 from fairlead_operator.store import Key
 
 Place = tuple[str, str, str]
@@ -289,22 +289,29 @@ class Nothing:
 
 @dataclass
 class FakeRegistry:
-    """MLflow with one registered model, whose version N is the run of index N - 1."""
+    """MLflow with registered models of any name, all alike: version N is the run of index N - 1."""
 
     runs: tuple[str, ...]
     aliases: dict[str, int] = field(default_factory=dict)
     down: bool = False
+    forbidden: frozenset[str] = frozenset()
+    """Names the operator may not read."""
+    created: int = 1
     calls: int = 0
+    polls: int = 0
+    """Calls about a registered model as a whole."""
 
-    async def alias(self, reference: AliasReference) -> ModelRef:
+    async def registered_model(self, name: str) -> RegisteredModel:
         self._call()
-        if reference.alias not in self.aliases:
-            raise MissingError(f"no alias {reference}")
-        return self._version(reference.name, self.aliases[reference.alias], reference.alias)
+        self.polls += 1
+        if name in self.forbidden:
+            raise UnavailableError(f"MLflow answers 403 about {name}")
+        aliases = {alias: str(version) for alias, version in self.aliases.items()}
+        return RegisteredModel(name, self.created, aliases, str(len(self.runs)))
 
     async def version(self, reference: VersionReference) -> ModelRef:
         self._call()
-        return self._version(reference.name, int(reference.version), None)
+        return self._version(reference.name, int(reference.version))
 
     async def run(self, reference: RunReference) -> ModelRef:
         self._call()
@@ -312,17 +319,16 @@ class FakeRegistry:
             raise MissingError(f"no run {reference.run_id}")
         return ModelRef(run_id=reference.run_id, model_uri=str(reference))
 
-    def _version(self, name: str, version: int, alias: str | None) -> ModelRef:
+    def _version(self, name: str, version: int) -> ModelRef:
         if version > len(self.runs):
             raise MissingError(f"no version {version}")
         uri = f"models:/{name}/{version}"
-        run_id = self.runs[version - 1]
-        return ModelRef(run_id=run_id, model_uri=uri, model_name=name, model_version=str(version), alias=alias)
+        return ModelRef(run_id=self.runs[version - 1], model_uri=uri, model_name=name, model_version=str(version))
 
     def _call(self) -> None:
         self.calls += 1
         if self.down:
-            raise UnavailableError("MLflow does not answer")
+            raise UnavailableError("MLflow does not answer", down=True)
 
 
 def _ready(pod: Manifest) -> bool:

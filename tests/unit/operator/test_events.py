@@ -40,6 +40,21 @@ def test_a_rejection_is_told_once_though_it_stalls_too() -> None:
     assert "cut off" in transitions(before, after)[0].message
 
 
+def test_an_update_that_waits_is_told_once_for_each_model() -> None:
+    serving = Status(serving=SERVING, conditions=conditions(UpToDate=("True", "UpToDate")))
+    waiting = Status(serving=SERVING, conditions=conditions(UpToDate=("False", "UpdateAvailable")))
+    (condition,) = waiting.conditions
+    other = waiting.model_copy(update={"conditions": (condition.model_copy(update={"message": "version 5"}),)})
+    assert told(serving, waiting) == [("Normal", "UpdateAvailable")]
+    assert told(waiting, waiting) == []
+    assert told(waiting, other) == [("Normal", "UpdateAvailable")]
+    assert told(waiting, serving) == [], "the alias came back: nothing was rolled"
+    going = Status(serving=SERVING, candidate=CANDIDATE, conditions=conditions(UpToDate=("False", "RolloutInProgress")))
+    served = SERVING.model_copy(update={"revision": "r1"})
+    done = Status(serving=served, conditions=conditions(UpToDate=("False", "UpdateAvailable")))
+    assert told(going, done) == [("Normal", "RolloutCompleted"), ("Normal", "UpdateAvailable")]
+
+
 def test_losing_and_finding_the_registry() -> None:
     up = Status(conditions=conditions(ModelResolved=("True", "Resolved")))
     down = Status(conditions=conditions(ModelResolved=("Unknown", "TrackingServerUnavailable")))

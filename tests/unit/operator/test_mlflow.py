@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from fairlead_operator.mlflow import MissingError, MLflow, UnavailableError
-from fairlead_operator.reference import AliasReference, RunReference, VersionReference
+from fairlead_operator.reference import RunReference, VersionReference
 from tests.unit.operator.samples import RUNS
 
 RUN = RunReference(RUNS[0], "model")
@@ -59,12 +59,24 @@ async def test_a_deleted_run_is_missing() -> None:
         await mlflow(answers(deleted)).run(RUN)
 
 
-async def test_versions_and_aliases() -> None:
+async def test_versions() -> None:
     version = (200, {"model_version": {"name": "fraud", "version": "3", "run_id": RUNS[0], "status": "READY"}})
-    adapter = mlflow(answers(version, version))
-    found = await adapter.alias(AliasReference("fraud", "champion"))
-    assert (found.run_id, found.model_uri, found.alias) == (RUNS[0], "models:/fraud/3", "champion")
-    assert (await adapter.version(VersionReference("fraud", "3"))).alias is None
+    found = await mlflow(answers(version)).version(VersionReference("fraud", "3"))
+    assert (found.run_id, found.model_uri, found.alias) == (RUNS[0], "models:/fraud/3", None)
+
+
+async def test_a_registered_model_says_what_all_its_aliases_mean() -> None:
+    aliases = [{"alias": "champion", "version": "3"}, {"alias": "Old", "version": 1}]
+    newest = [{"version": "9", "current_stage": "Production"}, {"version": "10", "current_stage": "None"}]
+    raw = {"name": "fraud", "creation_timestamp": 17, "aliases": aliases, "latest_versions": newest}
+    found = await mlflow(answers((200, {"registered_model": raw}))).registered_model("fraud")
+    assert found.created == 17
+    assert [found.version_of(alias) for alias in ("champion", "Old", "old", "latest")] == ["3", "1", None, "10"]
+
+
+async def test_a_registered_model_without_versions() -> None:
+    found = await mlflow(answers((200, {"registered_model": {"name": "fraud"}}))).registered_model("fraud")
+    assert found.version_of("champion") is found.version_of("latest") is None
 
 
 @pytest.mark.parametrize("version", [{"run_id": ""}, {"run_id": RUNS[0], "status": "PENDING_REGISTRATION"}])
@@ -81,19 +93,28 @@ async def test_what_mlflow_does_not_know_is_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [(500, {"error_code": "INTERNAL_ERROR"}), (502, "<html>"), (200, "<html>"), (403, "Invalid Host header")]
+    "answer", [(500, {"error_code": "INTERNAL_ERROR"}), (200, "<html>"), (403, "Invalid Host header")]
 )
-async def test_anything_else_may_pass(answer: tuple[int, Any]) -> None:
-    with pytest.raises(UnavailableError, match="mlflow:5000"):
+async def test_anything_else_may_pass_and_is_about_this_question(answer: tuple[int, Any]) -> None:
+    with pytest.raises(UnavailableError, match="mlflow:5000") as caught:
         await mlflow(answers(answer)).run(RUN)
+    assert not caught.value.down
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_an_overload_is_everybodys(status: int) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        await mlflow(answers((status, "<html>"))).run(RUN)
+    assert caught.value.down
 
 
 async def test_no_answer_may_pass() -> None:
     def refuse(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("connection refused")
 
-    with pytest.raises(UnavailableError, match="connection refused"):
+    with pytest.raises(UnavailableError, match="connection refused") as caught:
         await mlflow(refuse).run(RUN)
+    assert caught.value.down
 
 
 async def test_credentials_are_sent() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fairlead_operator.api import (
     ABORT_ANNOTATION,
     ADMITTED,
+    APPROVE_ANNOTATION,
     PROMOTE_ANNOTATION,
     REVISION_LABEL,
     STABLE,
@@ -54,8 +55,8 @@ class World:
     floor: int = 0
     """Pods that must answer at any time: no more than were ever wanted since all answered."""
     image: str = "predictor:1"
-    annotations: dict[str, str] | None = None
-    """What people wrote on the resource."""
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What people said."""
     before: Status = field(default_factory=Status)
 
     def __post_init__(self) -> None:
@@ -64,7 +65,15 @@ class World:
     def start(self) -> None:
         """A new operator process, perhaps of a new version: what the old one had in memory is gone."""
         new = SETTINGS.model_copy(update={"predictor_image": self.image})
-        operator = Controller(new, self.cluster, self.registry, None, Nothing(), lambda: self.now)
+        operator = Controller(
+            new,
+            self.cluster,
+            self.registry,
+            None,
+            Nothing(),
+            lambda: self.now,
+            lambda: (self.now - NOW).total_seconds(),
+        )
         analyst = FakeAnalyst(self.cluster, operator.queue.add, lambda: self.now)
         operator.reconciler = replace(operator.reconciler, analyst=analyst)
         self.operator = operator
@@ -94,24 +103,20 @@ class World:
 
     async def _reconcile(self) -> None:
         key = await self.operator.queue.get()
+        known = copy.deepcopy(self.operator.store.get(MODEL_DEPLOYMENT, *key))
         try:
             again = await self.operator.reconciler.reconcile(key)
             self.wake_at = None if again is None else self.now + timedelta(seconds=again)
         finally:
             self.operator.queue.done(key)
         self.check()
-
-    async def poll(self) -> None:
-        for alias, keys in self.operator._aliases().items():
-            if await self.operator.resolver.refresh(alias):
-                for key in keys:
-                    self.operator.queue.add(key)
+        self.check_approval(known)
 
     def check(self) -> None:
         """What must be true at every instant."""
         resource = self.cluster.resource("fraud")
         assert not resource["metadata"].get("finalizers")
-        assert resource["metadata"].get("annotations") == self.annotations
+        assert resource["metadata"].get("annotations", {}) == self.annotations
         status = read_status(resource.get("status"))
         conditions = {found.type: found.status for found in status.conditions}
         generation = resource["metadata"]["generation"]
@@ -147,6 +152,20 @@ class World:
             and any(found["type"] == ADMITTED for found in pod["status"].get("conditions", []))
         ]
         assert not (now.step == 0 and admitted), "a dark candidate was admitted"
+
+    def check_approval(self, known: dict[str, Any] | None) -> None:
+        """With `updatePolicy: Manual` no alias brings a model that was not let in. `known`: what the operator knew."""
+        if (
+            known is None
+            or known["spec"]["model"].get("updatePolicy") != "Manual"
+            or "uri" not in known["spec"]["model"]
+        ):
+            return
+        old, candidate = read_status(known.get("status")), self.status.candidate
+        let_in = {found.run_id for found in (old.serving, old.candidate) if found}
+        if old.serving and candidate and candidate.run_id not in let_in:
+            said = known["metadata"].get("annotations", {}).get(APPROVE_ANNOTATION)
+            assert said in (candidate.run_id, candidate.model_version)
 
     def check_capacity(self) -> None:
         """Of the stable track alone: a candidate's pods never stand in for those that are known to be good."""
@@ -187,13 +206,21 @@ def edit(world: World, **changes: Any) -> None:
     world.cluster.put(MODEL_DEPLOYMENT, resource)
 
 
-def annotate(world: World, annotations: dict[str, str] | None) -> None:
+def annotate(world: World, annotations: dict[str, str]) -> None:
     world.annotations = annotations
     resource = copy.deepcopy(world.cluster.resource("fraud"))
-    resource["metadata"].pop("annotations", None)
-    if annotations:
-        resource["metadata"]["annotations"] = annotations
+    resource["metadata"]["annotations"] = annotations
     world.cluster.put(MODEL_DEPLOYMENT, resource)
+
+
+def point(world: World, **source: str) -> None:
+    """Another model in the spec, under the same policy."""
+    policy = world.spec["model"].get("updatePolicy", "Auto")
+    edit(world, model={**source, "updatePolicy": policy})
+
+
+def approve(world: World, what: str | None) -> None:
+    annotate(world, {APPROVE_ANNOTATION: what} if what else {})
 
 
 def tamper(world: World) -> None:
@@ -209,6 +236,8 @@ ACTIONS = st.one_of(
     st.tuples(st.just("missing"), st.none()),
     st.tuples(st.just("alias"), st.none()),
     st.tuples(st.just("move alias"), st.integers(1, 5)),
+    st.tuples(st.just("policy"), st.sampled_from(["Auto", "Manual", "Manual"])),
+    st.tuples(st.just("approve"), st.sampled_from([None, "1", "2", "3", RUNS[3]])),
     st.tuples(st.just("env"), st.sampled_from([None, "1", "2"])),
     st.tuples(st.just("replicas"), st.integers(1, 5)),
     st.tuples(st.just("suspend"), st.booleans()),
@@ -233,14 +262,18 @@ async def act(world: World, action: str, value: Any) -> None:
     cluster = world.cluster
     match action:
         case "run":
-            edit(world, model={"runID": value})
+            point(world, runID=value)
         case "missing":
-            edit(world, model={"runID": "f" * 32})
+            point(world, runID="f" * 32)
         case "alias":
-            edit(world, model={"uri": "models:/fraud@champion"})
+            point(world, uri="models:/fraud@champion")
+        case "policy":
+            edit(world, model=world.spec["model"] | {"updatePolicy": value})
+        case "approve":
+            approve(world, value)
         case "move alias":
             world.registry.aliases["champion"] = value
-            await world.poll()
+            await world.operator.poll()
         case "env":
             edit(world, env=[{"name": "A", "value": value}] if value else None)
         case "replicas" | "suspend":
@@ -249,10 +282,10 @@ async def act(world: World, action: str, value: Any) -> None:
             edit(world, rollout=rollout(value))
         case "annotate":
             candidate = world.status.candidate
-            annotate(world, {value: candidate.run_id} if value and candidate else None)
+            annotate(world, {value: candidate.run_id} if value and candidate else {})
         case "mlflow":
             world.registry.down = not value
-            await world.poll()
+            await world.operator.poll()
         case "api down":
             cluster.down_for = value
         case "restart":
@@ -293,9 +326,8 @@ async def live(fates: dict[str, str], history: list[tuple[str, Any]]) -> World:
         world.check_capacity()
     world.cluster.down_for = 0
     world.registry.down = False
-    await asyncio.sleep(0)
-    world.operator.resolver._paused_until = 0
-    await world.poll()
+    world.now += timedelta(seconds=61)  # whatever the breaker waits for
+    await world.operator.poll()
     edit(world, suspend=False)
     await world.settle()
     return world
@@ -319,7 +351,7 @@ def test_any_history_comes_to_rest_and_then_nothing_is_sent(fates: dict[str, str
 def test_a_good_model_always_serves_in_the_end(fates: dict[str, str], history: list[Any]) -> None:
     async def run() -> None:
         world = await live(fates | {RUNS[3]: GOOD}, history)
-        annotate(world, None)
+        annotate(world, {})
         edit(world, model={"runID": RUNS[3]}, env=None)
         await world.settle()
         status = world.status
@@ -335,6 +367,37 @@ def test_a_good_model_always_serves_in_the_end(fates: dict[str, str], history: l
         assert live_children == set(CHILDREN)
         deployment = world.cluster.deployments()[0]
         assert deployment["spec"]["revisionHistoryLimit"] == 2, "a hand edit was not put back"
+
+    asyncio.run(run())
+
+
+@given(FATES, st.lists(ACTIONS, max_size=25), st.integers(1, 4))
+@settings(max_examples=100, deadline=None)
+def test_with_manual_updates_an_alias_brings_what_is_approved_and_nothing_else(
+    fates: dict[str, str], history: list[Any], version: int
+) -> None:
+    async def run() -> None:
+        world = await live(fates | {RUNS[version - 1]: GOOD}, history)
+        edit(world, model={"uri": "models:/fraud@champion", "updatePolicy": "Manual"}, env=None)
+        world.registry.aliases["champion"] = version
+        approve(world, None)
+        await world.operator.poll()
+        await world.settle()
+        before, condition = world.status, world.status.condition("UpToDate")
+        assert condition is not None
+        assert before.serving is not None, "the first model needs no approval"
+        wanted = RUNS[version - 1]
+        if before.serving.run_id != wanted or before.serving.model_version != str(version):
+            assert (condition.status, condition.reason) == ("False", "UpdateAvailable"), condition
+            assert f"fairlead.dev/approve={version}" in condition.message
+            assert {found.type for found in before.conditions} == {"Ready", "ModelResolved", "UpToDate"}
+        approve(world, str(version))
+        await world.settle()
+        condition = world.status.condition("UpToDate")
+        assert condition is not None
+        assert (condition.status, condition.reason) == ("True", "UpToDate")
+        assert world.status.serving is not None
+        assert world.status.serving.run_id == wanted
 
     asyncio.run(run())
 
@@ -405,7 +468,7 @@ def test_a_rejected_run_is_tried_again_when_the_alias_comes_back_and_not_before(
         await world.settle()
         for version in (2, 1, 2):
             world.registry.aliases["champion"] = version
-            await world.poll()
+            await world.operator.poll()
             await world.settle()
         edit(world, replicas=3)
         await world.settle()
