@@ -11,6 +11,13 @@ HTTP_PORT: Final = 8000
 LIVE_PATH: Final = "/health/live"
 READY_PATH: Final = "/health/ready"
 METRICS_PATH: Final = "/metrics"
+PREDICT_PATH: Final = "/predict"
+INFO_PATH: Final = "/model/info"
+LOAD_PATH: Final = "/model/load/{run_id}"
+SAMPLES_PATH: Final = "/model/samples"
+
+REPLAY_HEADER: Final = "Fairlead-Replay"
+"""On predictions that no user asked for: their rows are neither kept as samples nor counted as drift."""
 
 SERVER_COMMAND: Final = ("python", "-m", "fairlead_service")
 LOADER_COMMAND: Final = ("python", "-m", "fairlead_service.loading")
@@ -24,6 +31,9 @@ ENV_MODEL_VERSION: Final = "FAIRLEAD_MODEL_VERSION"
 ENV_BUNDLE_DIR: Final = "FAIRLEAD_BUNDLE_DIR"
 ENV_ALLOW_PICKLE: Final = "FAIRLEAD_ALLOW_PICKLE"
 ENV_DRAIN_SECONDS: Final = "FAIRLEAD_DRAIN_SECONDS"
+ENV_HOT_SWAP: Final = "FAIRLEAD_HOT_SWAP"
+ENV_LOAD_TOKEN_SHA256: Final = "FAIRLEAD_LOAD_TOKEN_SHA256"
+ENV_REPLAY_SAMPLES: Final = "FAIRLEAD_REPLAY_SAMPLES"
 ENV_TRACKING_URI: Final = "MLFLOW_TRACKING_URI"
 
 ROLE_API: Final = "api"

@@ -1,0 +1,164 @@
+"""Asks serving pods, one at a time, at their own addresses. The only module that speaks HTTP to them.
+
+Nothing here waits for long: a load is only begun, and `info` says how far it is. Each function answers with a value of
+`reports` or raises `UnreachableError` when the pod says nothing, `AnswerError` when it says no.
+"""
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+import httpx
+import orjson
+from pydantic import TypeAdapter
+
+from fairlead_operator import contract, reports
+from fairlead_operator.api import ModelRef
+from fairlead_operator.reports import Info, Predictions, Row, Samples
+
+CONNECT_SECONDS: Final = 2.0
+ANSWER_SECONDS: Final = 5.0
+PREDICT_SECONDS: Final = 10.0
+MAX_ANSWER_BYTES: Final = 16 * 2**20
+"""Pods run models of others: one must not fill the operator's memory."""
+_SHOWN: Final = 200
+"""Characters of an answer that makes no sense."""
+_TYPE: Final = "urn:fairlead:problem:"
+_REPLAYED: Final = {"Content-Type": "application/json", contract.REPLAY_HEADER: "1"}
+
+
+@dataclass(frozen=True)
+class _Problem:
+    type: str
+    detail: str
+
+
+_PROBLEM: Final = TypeAdapter(_Problem)
+_ANYTHING: Final = TypeAdapter(dict[str, object])
+Answer = TypeVar("Answer")
+
+
+class PodError(Exception):
+    """The pod has not done what it was asked; the message says what happened."""
+
+
+class UnreachableError(PodError):
+    """No answer, or none in time, or one that no Fairlead server gives."""
+
+
+class AnswerError(PodError):
+    """The pod refuses."""
+
+    def __init__(self, status: int, problem: str, detail: str) -> None:
+        super().__init__(f"{status} {problem}: {detail}" if problem else f"{status}: {detail}")
+        self.status = status
+        self.problem = problem
+        """The slug of its problem details: `unauthorized`, `queue-full`, …; empty if it sent none."""
+
+
+class Pods:
+    """Where a pod wants a bearer token, it is given with the question: each resource's pods have one of their own."""
+
+    def __init__(self, port: int = contract.HTTP_PORT) -> None:
+        # Not by way of a proxy that the environment names for the world outside.
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5)
+        self._client = httpx.AsyncClient(trust_env=False, limits=limits)
+        self._port = port
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def info(self, ip: str) -> Info:
+        """What serves in a pod, and what is being loaded."""
+        return await self._ask(reports.INFO, self._request("GET", ip, contract.INFO_PATH))
+
+    async def load(self, ip: str, model: ModelRef, token: str | None = None) -> None:
+        """Has a pod begin to load a model, or swap to it at once if it still has it. Asking again changes nothing."""
+        names = {"model_uri": model.model_uri, "model_name": model.model_name, "model_version": model.model_version}
+        query = {name: value for name, value in names.items() if value} | {"wait": "false"}
+        path = contract.LOAD_PATH.format(run_id=model.run_id)
+        await self._ask(_ANYTHING, self._request("POST", ip, path, query=query, token=token))
+
+    async def samples(self, ip: str, rows: int, token: str | None = None) -> Samples:
+        """The newest rows of users' requests that the pod has kept, at most so many."""
+        request = self._request("GET", ip, contract.SAMPLES_PATH, query={"rows": str(rows)}, token=token)
+        try:
+            return await self._ask(reports.SAMPLES, request)
+        except AnswerError as error:
+            if error.status == httpx.codes.NOT_FOUND:
+                return Samples()
+            raise
+
+    async def predict(
+        self, ip: str, rows: Sequence[Row], columns: Sequence[str] | None = None, seconds: float = PREDICT_SECONDS
+    ) -> Predictions:
+        """A pod's answers to rows, without counting them as users' rows. With `columns`, by name: then models whose
+        features are in another order can be asked the same."""
+        features = [dict(zip(columns, row, strict=True)) for row in rows] if columns else rows
+        body = orjson.dumps({"features": features})
+        request = self._request("POST", ip, contract.PREDICT_PATH, body=body, seconds=seconds)
+        started = time.perf_counter()
+        answer = await self._ask(reports.PREDICTIONS, request, seconds)
+        return replace(answer, seconds=time.perf_counter() - started)
+
+    def _request(
+        self,
+        method: str,
+        ip: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        token: str | None = None,
+        body: bytes | None = None,
+        seconds: float = ANSWER_SECONDS,
+    ) -> httpx.Request:
+        headers = dict(_REPLAYED) if body is not None else {}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
+        url = f"http://{_host(ip)}:{self._port}{path}"
+        return self._client.build_request(method, url, params=query, content=body, headers=headers, timeout=timeout)
+
+    async def _ask(
+        self, reader: TypeAdapter[Answer], request: httpx.Request, seconds: float = ANSWER_SECONDS
+    ) -> Answer:
+        try:
+            async with asyncio.timeout(seconds):
+                status, content = await self._answer(request)
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise UnreachableError(f"{request.method} {request.url} gets no answer: {error!r}") from error
+        if httpx.codes.is_error(status):
+            raise _refusal(status, content)
+        try:
+            return reader.validate_json(content)
+        except ValueError as error:
+            said = content[:_SHOWN].decode(errors="replace")
+            raise UnreachableError(f"{request.method} {request.url} answers {status} {said!r}") from error
+
+    async def _answer(self, request: httpx.Request) -> tuple[int, bytes]:
+        """Status and body."""
+        answer = await self._client.send(request, stream=True)
+        try:
+            content = b""
+            async for chunk in answer.aiter_bytes():
+                content += chunk
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise httpx.DecodingError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+            return answer.status_code, content
+        finally:
+            await answer.aclose()
+
+
+def _refusal(status: int, content: bytes) -> AnswerError:
+    try:
+        problem = _PROBLEM.validate_json(content)
+    except ValueError:
+        return AnswerError(status, "", content[:_SHOWN].decode(errors="replace"))
+    return AnswerError(status, problem.type.removeprefix(_TYPE), problem.detail)
+
+
+def _host(ip: str) -> str:
+    return f"[{ip}]" if ipaddress.ip_address(ip).version == 6 else ip

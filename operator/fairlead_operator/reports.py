@@ -1,0 +1,68 @@
+"""What a serving pod says when it is asked, as plain values; `pods` asks, and everything pure works with these."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pydantic import AwareDatetime, TypeAdapter
+
+from fairlead_operator.api import Reason
+
+Label = bool | int | float | str
+Row = tuple[float | None, ...]
+"""One number a feature; None is a missing value."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A load that runs in the pod while its model goes on serving."""
+
+    run_id: str
+    stage: str
+
+
+@dataclass(frozen=True)
+class FailedLoad:
+    """The pod's last load, if it failed: what served went on serving."""
+
+    run_id: str
+    reason: Reason
+    message: str
+    at: AwareDatetime
+
+
+@dataclass(frozen=True)
+class Info:
+    """The model that serves in a pod; what pods of older versions do not say is as if there were none of it."""
+
+    run_id: str
+    model_name: str | None
+    model_version: str | None
+    task: Literal["classification", "regression"]
+    feature_names: tuple[str, ...] | None = None
+    input_example: tuple[Row, ...] | None = None
+    previous: str | None = None
+    """The run that the pod would serve again without loading it."""
+    loading: Loading | None = None
+    failed_load: FailedLoad | None = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rows that users sent, the newest last; none from a pod that does not keep any."""
+
+    features: tuple[Row, ...] = ()
+    columns: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    run_id: str
+    predictions: tuple[Label, ...]
+    seconds: float = 0.0
+    """From sending the request to having read the answer."""
+
+
+INFO: Final = TypeAdapter(Info)
+SAMPLES: Final = TypeAdapter(Samples)
+PREDICTIONS: Final = TypeAdapter(Predictions)
+"""Read the bodies of `/model/info`, `/model/samples` and `/predict`; raise ValueError for anything else."""
