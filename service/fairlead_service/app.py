@@ -19,7 +19,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlead_service import contract, errors, termination
-from fairlead_service.api import health, infer_v2, invocations, metrics, models, openapi, predict, train
+from fairlead_service.api import health, infer_v2, invocations, metrics, models, openapi, predict, samples, train
 from fairlead_service.api.services import Commands, Services
 from fairlead_service.api.train_request import from_pydantic
 from fairlead_service.errors import Problem
@@ -69,6 +69,8 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
     if settings.role == contract.ROLE_API:
         app.include_router(train.router)
         app.include_router(models.load_router)
+    if settings.replay_samples:
+        app.include_router(samples.router)
     app.add_route("/", _index, include_in_schema=False)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _validation)

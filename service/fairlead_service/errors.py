@@ -68,6 +68,10 @@ class MalformedRequest(Problem):
     status, slug, title = 400, "malformed-request", "The request is not HTTP"
 
 
+class Unauthorized(Problem):
+    status, slug, title = 401, "unauthorized", "The request does not carry the token"
+
+
 class NotFound(Problem):
     status, slug, title = 404, "not-found", "No such path"
 

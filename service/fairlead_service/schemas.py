@@ -171,6 +171,15 @@ class ModelInfo(_Answer):
     loaded_at: datetime = Field(description="When this server took it")
 
 
+class Samples(_Answer):
+    """Rows of users' requests."""
+
+    features: list[list[float | None]] = Field(description="One number a feature; null is a missing value")
+    columns: tuple[str, ...] | None = Field(description="The features' names, if the model has them")
+
+    model_config = ConfigDict(json_schema_extra={"example": {"features": [[5.1, 3.5], [6.2, 2.9]], "columns": None}})
+
+
 class RequestCount(_Answer):
     method: str
     path: str

@@ -4,7 +4,7 @@ field's name in capitals, but for `MLFLOW_TRACKING_URI`, which MLflow's own clie
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fairlead_service import contract
@@ -44,6 +44,14 @@ class Settings(BaseSettings):
     """Role predictor: where a start that failed leaves its reason, if the file exists (in a pod it does)."""
     allow_pickle: bool = False
     """Whether models saved by pickle may be loaded. Loading one runs whatever code its author put into it."""
+
+    replay_samples: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Newest rows of requests to keep, one row in four, for `GET /model/samples`. 0, the default, keeps none for it and
+    has no such path: rows are users' data. The operator replays them against a model on trial."""
+    load_token: SecretStr | None = None
+    """The bearer token that loading another model and reading samples ask for; unset: nobody is asked for one."""
+    load_token_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """The same by its digest, in hexadecimal digits: what may be read by everybody who can see the pod."""
 
     max_body_bytes: Annotated[int, Field(gt=0)] = 16 * 2**20
     """Longest body of `/predict`; a longer one is refused while it is being read."""

@@ -73,7 +73,7 @@ class Services:
         One at a time; raises BundleError or ModelError, and then what served goes on serving.
         """
         async with self._activation:
-            new = await asyncio.to_thread(prepare, directory)
+            new = await asyncio.to_thread(prepare, directory, self.settings.replay_samples)
             old = self.slot.swap(new)
             self.metrics.serving(new)
             if self._store is not None:

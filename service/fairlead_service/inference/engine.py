@@ -37,17 +37,23 @@ class Engine:
         return serving
 
     async def evaluate(
-        self, serving: Serving, matrix: Matrix, want: Want, expected: Expected, gone: Callable[[], bool]
+        self,
+        serving: Serving,
+        matrix: Matrix,
+        want: Want,
+        expected: Expected,
+        gone: Callable[[], bool],
+        replayed: bool = False,
     ) -> Outputs:
-        """The model's answer to a matrix that was checked against `expected`.
+        """The model's answer to a matrix that was checked against `expected`. `replayed`: no user asked for it.
 
         Raises InvalidInput for outputs that the model does not have, ModelRefusedInput for numbers it does not take,
         Overloaded.
         """
         if want.probabilities or want.scores:
             _check_want(want, serving)
-        if serving.drift is not None:
-            serving.drift.offer(matrix)
+        if serving.recent is not None and not replayed:
+            serving.recent.offer(matrix)
         try:
             if not self.tracing.recording():
                 return await self.batcher.submit(serving, matrix, want, gone)

@@ -1,11 +1,16 @@
 """`POST /predict`: a JSON body to a JSON answer, by way of the engine."""
 
+from typing import Final
+
+from fairlead_service import contract
 from fairlead_service.inference import codec
 from fairlead_service.inference.codec import Expected
 from fairlead_service.inference.engine import Engine
 from fairlead_service.inference.quick import Decoder
 from fairlead_service.inference.raw import Call, Reply
 from fairlead_service.models.slot import Serving
+
+_REPLAY: Final = contract.REPLAY_HEADER.lower().encode()
 
 
 class Predict:
@@ -24,7 +29,8 @@ class Predict:
         decoded = self._decoder.decode(call.body, serving.n_features, self._max_rows)
         if decoded is None:
             decoded = codec.decode_predict(call.body, expected)
-        outputs = await self._engine.evaluate(serving, decoded.matrix, decoded.want, expected, call.gone)
+        replayed = _REPLAY in call.headers
+        outputs = await self._engine.evaluate(serving, decoded.matrix, decoded.want, expected, call.gone, replayed)
         return Reply(codec.encode_predict(outputs, serving.identity_json, serving.classes_json))
 
     def _of(self, serving: Serving) -> Expected:

@@ -17,7 +17,8 @@ import orjson
 from fairlead_service.models import bundle as bundles
 from fairlead_service.models.backends import Backend, Matrix, Want, build
 from fairlead_service.models.bundle import Bundle, Manifest
-from fairlead_service.observability.drift import Drift
+from fairlead_service.observability.drift import KEPT, Drift
+from fairlead_service.observability.recent import Recent
 
 _MANY: Final = 64
 _TIMES: Final = 3
@@ -47,12 +48,20 @@ class Serving:
     backend: Backend
     cost: Cost
     loaded_at: datetime
+    samples: int = 0
+    """Rows of requests to keep for those who replay them."""
+
+    @cached_property
+    def recent(self) -> Recent | None:
+        """The newest rows; None if nobody wants any."""
+        kept = max(self.samples, KEPT if self.manifest.drift_reference is not None else 0)
+        return Recent(self.n_features, kept) if kept else None
 
     @cached_property
     def drift(self) -> Drift | None:
-        """The newest rows, for models that know their training data."""
+        """Of models that know their training data."""
         references = self.manifest.drift_reference
-        return Drift(references) if references is not None else None
+        return Drift(references, self.recent) if references is not None and self.recent is not None else None
 
     @property
     def manifest(self) -> Manifest:
@@ -95,8 +104,10 @@ class Slot:
         return old
 
 
-def prepare(directory: Path) -> Serving:
+def prepare(directory: Path, samples: int = 0) -> Serving:
     """Reads, builds and warms up the model in a bundle. Slow: call it in a thread.
+
+    With `samples`, so many of the newest rows are kept while it serves.
 
     Raises BundleError if the bundle is not whole, ModelError if its model does not load or does not answer.
     """
@@ -105,7 +116,8 @@ def prepare(directory: Path) -> Serving:
         backend = build(bundle)
     except Exception as error:
         raise ModelError(f"the model in {directory} does not load: {type(error).__name__}: {error}") from error
-    return Serving(bundle=bundle, backend=backend, cost=_warm_up(bundle, backend), loaded_at=datetime.now(UTC))
+    cost = _warm_up(bundle, backend)
+    return Serving(bundle=bundle, backend=backend, cost=cost, loaded_at=datetime.now(UTC), samples=samples)
 
 
 def _warm_up(bundle: Bundle, backend: Backend) -> Cost:

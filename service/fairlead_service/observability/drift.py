@@ -1,8 +1,7 @@
 """Do requests still look like the training data? The population stability index (PSI) of each feature.
 
 A model trained by Fairlead carries, for each feature, the edges of quantile bins and the share of the training rows in
-each. The server keeps some of the rows it is asked about, the newest so many, and compares when it is scraped. The path
-of a prediction only counts rows and copies one in four.
+each. The server keeps some of the rows it is asked about, the newest so many, and compares when it is scraped.
 
 PSI = Σ (actual - expected) · ln(actual / expected) over the bins, a missing value being in a bin of its own; a rule of
 thumb calls 0.1 a shift worth a look and 0.25 a large one (Siddiqi, Credit Risk Scorecards, 2006).
@@ -18,9 +17,8 @@ from prometheus_client.metrics_core import Metric
 
 from fairlead_service.models.backends import Matrix
 from fairlead_service.models.bundle import FeatureReference
+from fairlead_service.observability.recent import Recent
 
-EVERY: Final = 4
-"""One row in so many is kept."""
 KEPT: Final = 1000
 MIN_ROWS: Final = 200
 """With fewer rows the index is mostly noise: its mean without any shift is about bins / rows."""
@@ -31,32 +29,17 @@ _LEAST_SHARE: Final = 1e-4
 
 
 class Drift:
-    """The newest rows that were kept, for one model. Used by the event loop's thread only."""
+    """The indices of one model, from its reference and the newest rows."""
 
-    def __init__(self, references: Sequence[FeatureReference]) -> None:
+    def __init__(self, references: Sequence[FeatureReference], recent: Recent) -> None:
         self._references = references
-        self._rows: Matrix = np.empty((KEPT, len(references)))
-        self._seen = 0
-        """Rows kept so far, also those that newer ones have replaced."""
-        self._skip = 0
-
-    def offer(self, matrix: Matrix) -> None:
-        """Keeps some of the rows, shape (n, n_features)."""
-        n = len(matrix)
-        if self._skip >= n:
-            self._skip -= n
-            return
-        taken = matrix[self._skip :: EVERY][-KEPT:]
-        self._skip = (self._skip - n) % EVERY
-        places = np.arange(self._seen, self._seen + len(taken)) % KEPT
-        self._rows[places] = taken
-        self._seen += len(taken)
+        self._recent = recent
 
     def psi(self) -> list[float] | None:
         """One index a feature; None while there are too few rows."""
-        if self._seen < MIN_ROWS:
+        rows = self._recent.newest(KEPT)
+        if len(rows) < MIN_ROWS:
             return None
-        rows = self._rows[: min(self._seen, KEPT)]
         return [psi(rows[:, column], reference) for column, reference in enumerate(self._references)]
 
 
