@@ -14,6 +14,7 @@ from fairlead_operator.api import Manifest, ModelDeployment, Status
 from fairlead_operator.apply import Children, Writer
 from fairlead_operator.desired import desired, naming
 from fairlead_operator.desired.pods import PodDefaults
+from fairlead_operator.desired.surroundings import Surroundings
 from fairlead_operator.kinds import DEPLOYMENT, EVENT, MODEL_DEPLOYMENT, Kind
 from fairlead_operator.kube import KubeError, NotFoundError
 from fairlead_operator.metrics import WRITES
@@ -44,6 +45,7 @@ class Reconciler:
     children: Children
     defaults: PodDefaults
     clock: Callable[[], datetime]
+    surroundings: Surroundings
 
     async def reconcile(self, key: Key) -> float | None:
         """Brings one ModelDeployment a step further. Returns seconds until it has to be looked at even if nothing
@@ -62,7 +64,7 @@ class Reconciler:
         resolution = await self._resolve(md, old)
         seen = self._observe(md)
         plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults)
-        obstacles = await self.children.apply(md, desired(md, plan.template, self.defaults))
+        obstacles = await self.children.apply(md, desired(md, plan.template, self.defaults, around=self.surroundings))
         if not obstacles and self._observe(md) != seen:  # applying may have made what was seen out of date
             seen = self._observe(md)
             plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults)

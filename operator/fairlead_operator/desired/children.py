@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from fairlead_operator.api import Manifest, ModelDeployment
-from fairlead_operator.desired import deployment, disruption, naming, network, service
+from fairlead_operator.desired import autoscaling, deployment, disruption, naming, network, service
 from fairlead_operator.desired.pods import PodDefaults, Template, Trial
+from fairlead_operator.desired.surroundings import Surroundings
 
 Place = tuple[str, str]
 """Kind and name."""
@@ -15,6 +16,8 @@ class Desired:
     manifests: list[Manifest]
     kept: frozenset[Place] = frozenset()
     """What stays as it is, if it is there."""
+    unmet: tuple[str, ...] = ()
+    """For people: what was asked for and cannot be made, because the operator has not been told something."""
 
     @property
     def places(self) -> frozenset[Place]:
@@ -23,14 +26,32 @@ class Desired:
 
 
 def desired(
-    md: ModelDeployment, template: Template | None, defaults: PodDefaults, trial: Trial | None = None
+    md: ModelDeployment,
+    template: Template | None,
+    defaults: PodDefaults,
+    trial: Trial | None = None,
+    around: Surroundings | None = None,
 ) -> Desired:
     """The children this resource should have now. Without a template there is no Deployment among them, and those that
     exist stay as they are: nothing is resolved yet, or the resource is suspended."""
     manifests = [service.build(md), disruption.build(md), network.build(md, defaults)]
     if trial is not None:
         manifests += [service.build_candidate(md), deployment.build_candidate(md, trial, defaults)]
+    scaler = _autoscaler(md, template, around or Surroundings())
     if template is None:
         kept = {(kind, name) for kind in ("Deployment", "Service") for name in naming.names(md)}
-        return Desired(manifests, frozenset(kept))
-    return Desired([*manifests, deployment.build(md, template, defaults)])
+        return Desired(manifests, frozenset(kept) | scaler.kept)
+    manifests.append(deployment.build(md, template, defaults))
+    return Desired([*manifests, *scaler.manifests], scaler.kept, scaler.unmet)
+
+
+def _autoscaler(md: ModelDeployment, template: Template | None, around: Surroundings) -> Desired:
+    """One that scales what is there, also while the resource is suspended. Where the operator itself sets the replicas
+    (none, for a model that was rejected with nothing to go back to) it would only be fought with."""
+    scaling, name = md.spec.autoscaling, naming.child_name(md.metadata.name)
+    if scaling is None or (template is not None and template.replicas is not None):
+        return Desired([])
+    if template is None:
+        return Desired([], frozenset({(autoscaling.SCALED_OBJECT, name), (autoscaling.HORIZONTAL, name)}))
+    built = autoscaling.build(md, scaling, around)
+    return Desired([built]) if built else Desired([], unmet=(autoscaling.NO_PROMETHEUS,))
