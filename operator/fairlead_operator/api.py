@@ -78,7 +78,8 @@ class Reason(StrEnum):
     APPLY_REFUSED = "ApplyRefused"
     """The API server refuses a child for another reason: rights, quota, an admission policy."""
     AUTOSCALER_MISSING = "AutoscalerMissing"
-    """The cluster does not know the kind of object that the autoscaling engine needs."""
+    """The cluster, or the operator's settings, lack what the autoscaling engine needs."""
+    AUTOSCALER_IN_PLACE = "AutoscalerInPlace"
     # what a pod or the registry says (contract.FailureReason)
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_CORRUPT = "ModelCorrupt"

@@ -5,12 +5,14 @@ import hashlib
 import itertools
 import json
 import logging
-from typing import Protocol
+from typing import Any, Protocol
 
-from fairlead_operator.api import Manifest, ModelDeployment, Reason
+from fairlead_operator.api import FIELD_MANAGER, Manifest, ModelDeployment, Reason
 from fairlead_operator.desired import Desired, naming
-from fairlead_operator.kinds import CHILDREN, Kind
-from fairlead_operator.kube import RefusedError
+from fairlead_operator.desired.autoscaling import INSTALL
+from fairlead_operator.groups import Groups
+from fairlead_operator.kinds import CHILDREN, DEPLOYMENT, Kind
+from fairlead_operator.kube import NotFoundError, RefusedError
 from fairlead_operator.metrics import WRITES
 from fairlead_operator.observe import owner_of
 from fairlead_operator.status import Obstacle
@@ -18,13 +20,11 @@ from fairlead_operator.store import Store
 
 logger = logging.getLogger(__name__)
 
-_NOISE = frozenset({"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink"})
-_REVISION_ANNOTATION = "deployment.kubernetes.io/revision"
-
 
 class Writer(Protocol):
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None: ...
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest: ...
+    async def hand_over(self, kind: Kind, manifest: Manifest) -> None: ...
     async def overwrite(self, kind: Kind, manifest: Manifest) -> None: ...
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None: ...
 
@@ -34,8 +34,8 @@ class Children:
     nothing to do: at rest no request is sent. A hand edit changes the second and is answered by an apply, which puts
     our fields back and leaves everybody else's alone. A restart forgets, and applies once what changes nothing."""
 
-    def __init__(self, kube: Writer, store: Store) -> None:
-        self._kube, self._store = kube, store
+    def __init__(self, kube: Writer, store: Store, groups: Groups) -> None:
+        self._kube, self._store, self._groups = kube, store, groups
         self._applied: dict[tuple[str, str, str], tuple[str, str]] = {}
 
     async def apply(self, md: ModelDeployment, children: Desired) -> tuple[Obstacle, ...]:
@@ -43,7 +43,7 @@ class Children:
         KubeError for what may pass."""
         manifests = children.manifests
         results = await asyncio.gather(*(self._one(md, manifest) for manifest in manifests), return_exceptions=True)
-        obstacles = []
+        obstacles = [Obstacle(Reason.AUTOSCALER_MISSING, message) for message in children.unmet]
         for manifest, result in zip(manifests, results, strict=True):
             if isinstance(result, RefusedError):
                 obstacles.append(_refused(manifest, result))
@@ -74,15 +74,36 @@ class Children:
             logger.info("Deleted %s %s/%s", kind.kind, namespace, name)
 
     async def _one(self, md: ModelDeployment, manifest: Manifest) -> Obstacle | None:
-        kind, namespace, name = CHILDREN[manifest["kind"]], md.metadata.namespace, manifest["metadata"]["name"]
+        kind = CHILDREN[manifest["kind"]]
+        if not kind.needs or await self._groups.offers(kind.needs):
+            try:
+                return await self._ensure(md, kind, manifest)
+            except NotFoundError:
+                if not kind.optional:
+                    raise
+                self._groups.lost(kind.needs)
+        obstacle = None if kind.optional else await self._ensure(md, kind, manifest)
+        return obstacle or self._without(kind)
+
+    def _without(self, kind: Kind) -> Obstacle | None:
+        """Autoscaling was asked for, so its lack is told on the resource; the lack of anything else only in the log."""
+        if kind.needs in INSTALL:
+            return Obstacle(Reason.AUTOSCALER_MISSING, INSTALL[kind.needs])
+        self._groups.missed(kind.needs, f"no {kind.kind} is made.")
+        return None
+
+    async def _ensure(self, md: ModelDeployment, kind: Kind, manifest: Manifest) -> Obstacle | None:
+        namespace, name = md.metadata.namespace, manifest["metadata"]["name"]
         place, wanted = (kind.kind, namespace, name), _digest(manifest)
         live = self._store.get(kind, namespace, name)
-        if live is not None and self._applied.get(place) == (wanted, essence(live)):
+        if live is not None and self._applied.get(place) == (wanted, essence(live, manifest)):
             return None
         if live is None:  # new, or not labelled as ours
             live = await self._kube.get(kind, namespace, name)
         if live is not None and owner_of(live) != md.metadata.uid:
             return _conflict(kind, live)
+        if kind is DEPLOYMENT and live is not None and "replicas" not in manifest["spec"]:
+            await self._hand_over_replicas(live)
         try:
             applied = await self._kube.apply(kind, manifest)
         except RefusedError as error:
@@ -92,20 +113,47 @@ class Children:
             applied = await self._kube.apply(kind, manifest)
         WRITES.labels(kind.kind).inc()
         self._store.put(kind, applied)
-        self._applied[place] = (wanted, essence(applied))
+        self._applied[place] = (wanted, essence(applied, manifest))
         logger.debug("Applied %s %s/%s", kind.kind, namespace, name)
         return None
 
+    async def _hand_over_replicas(self, live: Manifest) -> None:
+        """A number that was ours would fall to one pod when we leave it out (server-side apply removes what its only
+        owner no longer sets), and rise again only with the autoscaler's first look."""
+        metadata = {name: live["metadata"][name] for name in ("name", "namespace", "uid")}
+        stored = await self._kube.get(DEPLOYMENT, metadata["namespace"], metadata["name"])
+        if stored is None or not _sets_replicas(stored) or not stored["spec"].get("replicas"):
+            return
+        kept = {"spec": {"replicas": stored["spec"]["replicas"]}}
+        await self._kube.hand_over(
+            DEPLOYMENT, {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata} | kept
+        )
+        WRITES.labels(DEPLOYMENT.kind).inc()
 
-def essence(obj: Manifest) -> str:
-    """Digest of what somebody may have edited: all but the status and the API server's own bookkeeping."""
-    metadata = {name: value for name, value in obj["metadata"].items() if name not in _NOISE}
-    annotations = {key: value for key, value in metadata.get("annotations", {}).items() if key != _REVISION_ANNOTATION}
-    metadata["annotations"] = annotations
-    return _digest({**{name: value for name, value in obj.items() if name != "status"}, "metadata": metadata})
+
+def essence(obj: Manifest, manifest: Manifest) -> str:
+    """Digest of what `obj` has where `manifest` says something: what an apply could put right. What others add beside
+    it (a status, KEDA's finalizer and label, an autoscaler's replicas) is theirs."""
+    return _digest(_projected(obj, manifest))
 
 
-def _digest(obj: Manifest) -> str:
+def _projected(live: Any, wanted: Any) -> Any:
+    """Lists are compared whole: which entries are the same is known to the API server alone."""
+    if not isinstance(live, dict) or not isinstance(wanted, dict):
+        return live
+    return {key: _projected(live[key], value) for key, value in wanted.items() if key in live}
+
+
+def _sets_replicas(stored: Manifest) -> bool:
+    return any(
+        entry["manager"] == FIELD_MANAGER
+        and entry["operation"] == "Apply"
+        and "f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {})
+        for entry in stored["metadata"].get("managedFields", [])
+    )
+
+
+def _digest(obj: Any) -> str:
     return hashlib.sha256(json.dumps(obj, sort_keys=True).encode()).hexdigest()
 
 

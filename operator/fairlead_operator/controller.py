@@ -14,7 +14,8 @@ from fairlead_operator import reference
 from fairlead_operator.analysis import Analyst, Replays, Traffic
 from fairlead_operator.api import Manifest, ModelSource
 from fairlead_operator.apply import Children
-from fairlead_operator.kinds import MODEL_DEPLOYMENT, WATCHED, Kind
+from fairlead_operator.groups import Groups
+from fairlead_operator.kinds import MODEL_DEPLOYMENT, OPTIONAL, WATCHED, Kind
 from fairlead_operator.kube import KubeError
 from fairlead_operator.metrics import QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES, RESOURCES
 from fairlead_operator.reconcile import Cluster, Reconciler
@@ -44,6 +45,7 @@ class Lists(Cluster, Protocol):
     """What the controller needs of the API server beside what reconciling does."""
 
     async def list_all(self, kind: Kind, namespaces: tuple[str, ...]) -> tuple[list[Manifest], int]: ...
+    async def groups(self) -> frozenset[str]: ...
 
 
 class Controller:
@@ -62,8 +64,11 @@ class Controller:
         self.queue: WorkQueue[Key] = WorkQueue()
         self.resolver = Resolver(registry, monotonic)
         self.analyst = Analyst(traffic, replays, clock, self.queue.add)
-        children = Children(kube, self.store)
-        self.reconciler = Reconciler(kube, self.store, self.resolver, children, self.analyst, settings.pods, clock)
+        self.groups = Groups(kube)
+        children = Children(kube, self.store, self.groups)
+        self.reconciler = Reconciler(
+            kube, self.store, self.resolver, children, self.analyst, settings.pods, clock, settings.surroundings
+        )
         self._beat = time.monotonic()
         QUEUE_DEPTH.set_function(lambda: len(self.queue))
         RESOURCES.set_function(lambda: len(self.store.resources()))
@@ -101,11 +106,16 @@ class Controller:
 
     async def list_all(self) -> None:
         """Puts the store right; what was news is reconciled."""
-        for kind in WATCHED:
+        for kind in await self.kinds():
             items, version = await self._kube.list_all(kind, self._settings.watch_namespaces)
             for obj in self.store.replace(kind, items, version):
                 if key := self.store.key_of(kind, obj):
                     self.queue.add(key)
+
+    async def kinds(self) -> tuple[Kind, ...]:
+        """What is to be seen in this cluster."""
+        await self.groups.refresh()
+        return (*WATCHED, *[kind for kind in OPTIONAL if await self.groups.offers(kind.group)])
 
     def health(self) -> str | None:
         """Why this process should be restarted, or None. Called from another thread."""

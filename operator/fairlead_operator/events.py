@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from fairlead_operator import api
-from fairlead_operator.api import Manifest, ModelRef, Reason, Status
+from fairlead_operator.api import Check, Manifest, ModelRef, Reason, Status
 
 MAX_MESSAGE: Final = 1024
 """What the API server takes."""
@@ -22,7 +22,7 @@ class Transition:
 
 def transitions(old: Status, new: Status) -> list[Transition]:
     """What happened between the two, oldest first; nothing if they are equal."""
-    parts = (_rejections, _rollouts, _registry, _updates, _stalls)
+    parts = (_rejections, _rollouts, _canary, _registry, _updates, _stalls)
     return [transition for part in parts for transition in part(old, new)]
 
 
@@ -36,6 +36,29 @@ def _rollouts(old: Status, new: Status) -> list[Transition]:
     if new.serving and completed and (moved or before):
         found.append(Transition("Normal", "RolloutCompleted", f"{_name(new.serving)} serves", new.serving.run_id))
     return found
+
+
+def checked(old: Status, new: Status) -> tuple[Check, ...]:
+    """A candidate's checks that have come out since."""
+    before, after = old.candidate, new.candidate
+    if after is None or after.checked_at is None:
+        return ()
+    return after.checks if before is None or before.checked_at != after.checked_at else ()
+
+
+def _canary(old: Status, new: Status) -> list[Transition]:
+    before, after = old.candidate, new.candidate
+    if before is None or after is None or before.revision != after.revision or after.step is None:
+        return []
+    if after.promoted_at is not None:
+        promoted = Transition("Normal", "CanaryPassed", f"{_name(after)} takes the serving model's place", after.run_id)
+        return [promoted] if before.promoted_at is None else []
+    if after.failures > before.failures:
+        failed = "; ".join(f"{found.name} {found.value}" for found in after.checks if found.ok is False)
+        return [Transition("Warning", "CheckFailed", f"{_name(after)} at step {after.step}: {failed}", after.run_id)]
+    if after.step > (before.step or 0):
+        return [Transition("Normal", "CanaryStep", f"{_name(after)} begins step {after.step}", after.run_id)]
+    return []
 
 
 def _rejections(old: Status, new: Status) -> list[Transition]:

@@ -15,6 +15,13 @@ class Kind:
     plural: str
     labelled: bool = True
     """Whether only objects with our owner label are ours to see."""
+    needs: str = ""
+    """An API group that objects of this kind are of no use without, and that a cluster may not have."""
+
+    @property
+    def optional(self) -> bool:
+        """Whether a cluster may not know the kind itself."""
+        return bool(self.needs) and self.needs == self.group
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """URL path of a collection, an object or a subresource."""
@@ -31,5 +38,22 @@ NETWORK_POLICY: Final = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networ
 POD: Final = Kind("", "v1", "Pod", "pods")
 EVENT: Final = Kind("", "v1", "Event", "events")
 
-CHILDREN: Final = {kind.kind: kind for kind in (DEPLOYMENT, SERVICE, DISRUPTION_BUDGET, NETWORK_POLICY)}
-WATCHED: Final = (MODEL_DEPLOYMENT, *CHILDREN.values(), POD)
+HORIZONTAL_POD_AUTOSCALER: Final = Kind(
+    "autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", needs="custom.metrics.k8s.io"
+)
+SCALED_OBJECT: Final = Kind("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects", needs="keda.sh")
+
+CHILDREN: Final = {
+    kind.kind: kind
+    for kind in (
+        DEPLOYMENT,
+        SERVICE,
+        DISRUPTION_BUDGET,
+        NETWORK_POLICY,
+        HORIZONTAL_POD_AUTOSCALER,
+        SCALED_OBJECT,
+    )
+}
+OPTIONAL: Final = tuple(kind for kind in CHILDREN.values() if kind.optional)
+WATCHED: Final = (MODEL_DEPLOYMENT, *(kind for kind in CHILDREN.values() if not kind.optional), POD)
+"""In every cluster."""

@@ -77,6 +77,10 @@ class Kube:
         """Server-side apply, forced: conflicts about fields we set are ours to win. Returns the stored object."""
         return await self._apply(kind, manifest, None)
 
+    async def hand_over(self, kind: Kind, manifest: Manifest) -> None:
+        """Applies as somebody else, so that fields do not go when we no longer set them."""
+        await self._apply(kind, manifest, None, f"{FIELD_MANAGER}-handover")
+
     async def overwrite(self, kind: Kind, manifest: Manifest) -> None:
         """Merge patch: lists become exactly ours. For what server-side apply cannot mend: where a list's key was edited
         (the port of a Service), it would add our entry beside the edited one, and two of one name are refused."""
@@ -117,10 +121,17 @@ class Kube:
             return False
         return any(resource["name"] == kind.plural for resource in found["resources"])
 
-    async def _apply(self, kind: Kind, manifest: Manifest, subresource: str | None) -> Manifest:
+    async def groups(self) -> frozenset[str]:
+        """Every API group but the core one."""
+        found = await self._request("GET", "/apis")
+        return frozenset(group["name"] for group in found["groups"])
+
+    async def _apply(
+        self, kind: Kind, manifest: Manifest, subresource: str | None, manager: str = FIELD_MANAGER
+    ) -> Manifest:
         metadata = manifest["metadata"]
         path = kind.path(metadata["namespace"], metadata["name"], subresource)
-        query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
+        query = [("fieldManager", manager), ("force", "true")]
         return await self._request("PATCH", path, query, manifest, "application/apply-patch+yaml")
 
     async def _list(self, kind: Kind, namespace: str) -> tuple[list[Manifest], int]:

@@ -15,6 +15,7 @@ from fairlead_operator.apply import Children, Writer
 from fairlead_operator.checks import Measurement, Question
 from fairlead_operator.desired import desired, naming
 from fairlead_operator.desired.pods import PodDefaults
+from fairlead_operator.desired.surroundings import Surroundings
 from fairlead_operator.kinds import DEPLOYMENT, EVENT, MODEL_DEPLOYMENT, POD, Kind
 from fairlead_operator.kube import KubeError, NotFoundError
 from fairlead_operator.metrics import WRITES
@@ -55,6 +56,7 @@ class Reconciler:
     analyst: Measures
     defaults: PodDefaults
     clock: Callable[[], datetime]
+    surroundings: Surroundings
 
     async def reconcile(self, key: Key) -> float | None:
         """Brings one ModelDeployment a step further. Returns seconds until it has to be looked at even if nothing
@@ -74,7 +76,7 @@ class Reconciler:
         resolution = await self._resolve(md, old)
         seen, measured = self._observe(md), self.analyst.answer(key)
         plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults, measured)
-        children = desired(md, plan.template, self.defaults, plan.trial, plan.frozen)
+        children = desired(md, plan.template, self.defaults, plan.trial, plan.frozen, self.surroundings)
         obstacles = await self.children.apply(md, children)
         await self._admit(md, plan.admit)
         if not obstacles and self._observe(md) != seen:  # applying may have made what was seen out of date
@@ -116,6 +118,11 @@ class Reconciler:
             return  # deleted meanwhile
         WRITES.labels("status").inc()
         self.store.put(MODEL_DEPLOYMENT, stored)
+        for check in events.checked(old, new):
+            details = {"namespace": metadata["namespace"], "modeldeployment": metadata["name"], "ok": check.ok}
+            audit.info(
+                "%s %s, must be %s", check.name, check.value, check.threshold, extra={"event": "Check", **details}
+            )
         for transition in events.transitions(old, new):
             await self._tell(raw, transition)
 

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fairlead_operator.desired.pods import PodDefaults
+from fairlead_operator.desired.surroundings import RUNBOOKS, Engine, Surroundings
 
 
 class Settings(BaseSettings):
@@ -45,9 +46,6 @@ class Settings(BaseSettings):
     """Comma-separated: more ports the serving pods may connect to. 443 for artifacts in an object store. DNS, MLflow's
     port and the OTLP endpoint's are always open. Policies see the pod's port, which may differ from a Service's."""
 
-    prometheus_url: str | None = None
-    """Where the traffic of canaries is looked up."""
-
     alias_poll_seconds: Annotated[float, Field(gt=0)] = 30.0
     """How long an alias that moved may go unnoticed. One call a period for each registered model in use, whatever the
     number of its aliases and of the resources that follow them."""
@@ -55,6 +53,34 @@ class Settings(BaseSettings):
     resync_seconds: Annotated[float, Field(gt=0)] = 600.0
     """How often everything is listed, which finds what a broken watch missed: one list a kind, whatever the number of
     resources. Jittered by a tenth."""
+
+    prometheus_url: Annotated[str | None, Field(pattern=r"^https?://\S+$")] = None
+    """Where the operator looks up the traffic of canaries, and KEDA the load of models."""
+
+    autoscaling_engine: Engine = "KEDA"
+    """For ModelDeployments whose `spec.autoscaling` names none."""
+
+    scaling_window_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
+    """Models are scaled on averages over so long; at least four scrape intervals. The HPA engine's window is in the
+    adapter's rules instead."""
+
+    scaling_poll_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
+    """How often KEDA itself looks. The HPA asks for the metrics at its own pace, every 15 s."""
+
+    scale_up_window_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
+    """Pods are added when the lowest wish of so long a time wants them. Up to 30 makes sense: users wait."""
+
+    scale_down_window_seconds: Annotated[int, Field(ge=0, le=3600)] = 300
+    """Pods are taken away when the highest wish of so long a time does not want them."""
+
+    scale_down_period_seconds: Annotated[int, Field(ge=1, le=1800)] = 60
+    """At most half of the pods go in so long."""
+
+    monitoring_labels: Annotated[dict[str, str], NoDecode] = {}
+    """`name=value`, comma-separated: labels of the PrometheusRules, where Prometheus selects by label."""
+
+    runbook_url: str = RUNBOOKS
+    """Where the alerts' runbooks are: the directory, without the last slash."""
 
     workers: Annotated[int, Field(ge=1, le=100)] = 8
     """ModelDeployments worked on at the same time."""
@@ -68,6 +94,30 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("monitoring_labels", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+        if not all(equals for _, equals, _ in pairs):
+            raise ValueError("must be name=value, comma-separated")
+        return {name.strip(): text.strip() for name, _, text in pairs}
+
+    @property
+    def surroundings(self) -> Surroundings:
+        return Surroundings(
+            prometheus_url=self.prometheus_url,
+            autoscaling_engine=self.autoscaling_engine,
+            scaling_window_seconds=self.scaling_window_seconds,
+            scaling_poll_seconds=self.scaling_poll_seconds,
+            scale_up_window_seconds=self.scale_up_window_seconds,
+            scale_down_window_seconds=self.scale_down_window_seconds,
+            scale_down_period_seconds=self.scale_down_period_seconds,
+            monitoring_labels=self.monitoring_labels,
+            runbook_url=self.runbook_url,
+        )
 
     @property
     def pods(self) -> PodDefaults:

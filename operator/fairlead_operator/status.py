@@ -29,8 +29,13 @@ def status(
     now: datetime,
 ) -> Status:
     """What is written to `/status`. Computed from its own result, it is itself again."""
-    verdict = _obstructed(plan.verdict, obstacles)
+    unscaled = tuple(found for found in obstacles if found.reason is Reason.AUTOSCALER_MISSING)
+    verdict = _obstructed(plan.verdict, tuple(found for found in obstacles if found not in unscaled))
     findings = [_ready(md, plan, seen, verdict), _model_resolved(md, resolution), _up_to_date(verdict)]
+    if unscaled or (md.spec.autoscaling and seen.deployment and (not plan.template or plan.template.replicas is None)):
+        findings.append(_autoscaled(unscaled))
+    if unscaled and not verdict.progress:  # the models themselves are as they should be, and UpToDate says so
+        findings.append(Finding("Stalled", "True", unscaled[0].reason, unscaled[0].message))
     if verdict.progress:
         findings.append(Finding(verdict.progress, "True", verdict.reason, verdict.message))
     deployment = seen.deployment
@@ -97,6 +102,13 @@ def _model_resolved(md: ModelDeployment, resolution: Resolution) -> Finding:
         )
     found = f"{md.spec.model.uri} is {describe(resolution.model)}." if md.spec.model.uri else "The run has a model."
     return Finding("ModelResolved", "True", Reason.RESOLVED, found)
+
+
+def _autoscaled(unscaled: tuple[Obstacle, ...]) -> Finding:
+    """There only where pods are scaled, or should be. What the autoscaler itself meets with is on its own object."""
+    if unscaled:
+        return Finding("Autoscaled", "False", unscaled[0].reason, unscaled[0].message)
+    return Finding("Autoscaled", "True", Reason.AUTOSCALER_IN_PLACE, "An autoscaler sets the number of pods.")
 
 
 def _up_to_date(verdict: Verdict) -> Finding:

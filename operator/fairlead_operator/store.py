@@ -31,7 +31,8 @@ class Store:
         self._deleted: OrderedDict[tuple[str, Key], int] = OrderedDict()
 
     def put(self, kind: Kind, obj: Manifest) -> bool:
-        """Takes an object in; says whether that changed anything."""
+        """Takes an object in; says whether that changed anything that is kept. An autoscaler writes what it measures
+        into its status many times a minute: that is no news."""
         place = (kind.kind, _key(obj))
         known = self._objects.get(place)
         newest = version(known) if known is not None else self._deleted.get(place, -1)
@@ -42,7 +43,7 @@ class Store:
             self._unindex(kind, known)
         self._objects[place] = _slim(kind, obj)
         self._index(kind, self._objects[place])
-        return True
+        return known is None or _content(known) != _content(self._objects[place])
 
     def remove(self, kind: Kind, obj: Manifest) -> bool:
         """Forgets an object that was deleted (or lost our label), unless a newer one is here already. Remembers when
@@ -114,6 +115,11 @@ def version(obj: Manifest) -> int:
 
 def _key(obj: Manifest) -> Key:
     return Key(obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+
+def _content(slim: Manifest) -> Manifest:
+    metadata = {name: value for name, value in slim["metadata"].items() if name != "resourceVersion"}
+    return {**slim, "metadata": metadata}
 
 
 def _slim(kind: Kind, obj: Manifest) -> Manifest:

@@ -40,6 +40,23 @@ ENV_TRACKING_URI: Final = "MLFLOW_TRACKING_URI"
 ROLE_API: Final = "api"
 ROLE_PREDICTOR: Final = "predictor"
 
+# Metrics of the pods, and what tells predictions from other requests in them.
+METRIC_REQUESTS: Final = "http_requests_total"
+METRIC_IN_FLIGHT: Final = "http_requests_in_progress"
+METRIC_DURATION: Final = "http_request_duration_seconds"
+"""A classic histogram, with the labels `path` and `status` as METRIC_REQUESTS has them."""
+INFERENCE_PATHS: Final = (
+    "/predict",
+    "/invocations",
+    "/v2/models/{name}/infer",
+    "/v2/models/{name}/versions/{version}/infer",
+)
+"""Values of the label `path`: route templates."""
+LATENCY_MILLISECONDS: Final = (
+    0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 75, 100, 150, 250, 350, 500, 750, 1000, 2500, 5000, 10000,
+)  # fmt: skip
+"""The histogram's finite bounds, in thousandths of its unit."""
+
 TERMINATION_LOG: Final = "/dev/termination-log"
 """A failed loader writes one JSON object `{"reason": FailureReason, "message": str}` here (at most 4096 bytes)."""
 

@@ -32,7 +32,9 @@ def test_the_full_sample_has_every_field() -> None:
     crd = yaml.safe_load((ROOT / "manifests/crd.yaml").read_text())
     fields = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     (sample,) = documents(ROOT / "manifests/samples/full.yaml")
-    assert sample["spec"].keys() == fields.keys()
+    assert sample["spec"].keys() == fields.keys() - {"autoscaling"}, "which takes the place of replicas"
+    (scaled,) = documents(ROOT / "manifests/samples/autoscaled.yaml")
+    assert scaled["spec"]["autoscaling"]
 
 
 def test_a_mistake_in_a_sample_would_be_found() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from fairlead_operator.api import OWNER_LABEL, ModelDeployment
-from fairlead_operator.desired import naming
+from fairlead_operator.api import OWNER_LABEL, TRACK_LABEL, ModelDeployment
+from fairlead_operator.desired import naming, signals
 from fairlead_operator.settings import Settings as OperatorSettings
 from fairlead_service import contract as service_contract
 from fairlead_service.settings import Settings as ServiceSettings
@@ -39,6 +39,8 @@ WRONG = {
     "podSecurityContext.runAsUser=0": "/podSecurityContext/runAsUser",
     "commonLabels.team=1": "/commonLabels/team",
     "logLevel=verbose": "/logLevel",
+    "operator.prometheus.url=prometheus:9090": "/operator/prometheus/url",
+    "operator.autoscaling.engine=VPA": "/operator/autoscaling/engine",
 }
 
 
@@ -172,6 +174,16 @@ def test_settings_reach_the_operator(helm: Helm) -> None:
     )
 
 
+def test_where_prometheus_is_and_how_alerts_are_labelled_reach_the_operator(helm: Helm) -> None:
+    pod = pick(render(helm, "monitoring"), "Deployment", "fairlead-operator")["spec"]["template"]["spec"]
+    given = environment(pod["containers"][0])
+    assert given["FAIRLEAD_OPERATOR_PROMETHEUS_URL"] == (
+        "http://monitoring-kube-prometheus-prometheus.monitoring.svc:9090"
+    )
+    assert given["FAIRLEAD_OPERATOR_AUTOSCALING_ENGINE"] == "KEDA"
+    assert given["FAIRLEAD_OPERATOR_MONITORING_LABELS"] == "release=monitoring"
+
+
 def test_ports_and_probes_are_the_programs_own(helm: Helm) -> None:
     manifests = render(helm, "default")
     (api,) = pick(manifests, "Deployment", "fairlead-api")["spec"]["template"]["spec"]["containers"]
@@ -201,9 +213,11 @@ def test_predictors_are_found_by_the_labels_the_operator_gives(helm: Helm) -> No
     assert monitor["selector"]["matchLabels"].items() <= labels.items()
     (endpoint,) = monitor["podMetricsEndpoints"]
     assert endpoint["path"] == service_contract.METRICS_PATH
-    (relabeling,) = endpoint["relabelings"]
-    label = re.sub(r"[^a-zA-Z0-9_]", "_", OWNER_LABEL)
-    assert relabeling["sourceLabels"] == [f"__meta_kubernetes_pod_label_{label}"]
+    relabelings = {found["targetLabel"]: found["sourceLabels"] for found in endpoint["relabelings"]}
+    for name, label in (("model_deployment", OWNER_LABEL), ("track", TRACK_LABEL)):
+        meta = re.sub(r"[^a-zA-Z0-9_]", "_", label)
+        assert relabelings[name] == [f"__meta_kubernetes_pod_label_{meta}"]
+    assert 'track!="candidate"' in signals.in_flight(resource, 60)
     policy = pick(render(helm, "production"), "NetworkPolicy", "fairlead-mlflow")
     peers = [
         peer["podSelector"]["matchLabels"] for peer in policy["spec"]["ingress"][0]["from"] if "podSelector" in peer

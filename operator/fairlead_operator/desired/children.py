@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from fairlead_operator.api import Manifest, ModelDeployment
-from fairlead_operator.desired import deployment, disruption, naming, network, service
+from fairlead_operator.desired import autoscaling, deployment, disruption, naming, network, service
 from fairlead_operator.desired.pods import PodDefaults, Template, Trial
+from fairlead_operator.desired.surroundings import Surroundings
 
 Place = tuple[str, str]
 """Kind and name."""
@@ -15,6 +16,8 @@ class Desired:
     manifests: list[Manifest]
     kept: frozenset[Place] = frozenset()
     """What stays as it is, if it is there."""
+    unmet: tuple[str, ...] = ()
+    """For people: what was asked for and cannot be made, because the operator has not been told something."""
 
     @property
     def places(self) -> frozenset[Place]:
@@ -28,12 +31,14 @@ def desired(
     defaults: PodDefaults,
     trial: Trial | None = None,
     frozen: bool = False,
+    around: Surroundings | None = None,
 ) -> Desired:
     """The children this resource should have now. Without a template there is no Deployment among them, and one that
     exists stays as it is; so does what belongs to a canary where that is frozen."""
     manifests = [service.build(md), disruption.build(md), network.build(md, defaults)]
     stable, canary = naming.names(md)
-    kept: set[Place] = set()
+    scaler = _autoscaler(md, template, around or Surroundings())
+    kept = set(scaler.kept)
     if template is None:
         kept.add(("Deployment", stable))
     else:
@@ -42,4 +47,16 @@ def desired(
         kept |= {("Deployment", canary), ("Service", canary)}
     elif trial is not None:
         manifests += [service.build_candidate(md), deployment.build_candidate(md, trial, defaults)]
-    return Desired(manifests, frozenset(kept))
+    return Desired([*manifests, *scaler.manifests], frozenset(kept), scaler.unmet)
+
+
+def _autoscaler(md: ModelDeployment, template: Template | None, around: Surroundings) -> Desired:
+    """One that scales what is there, also while the resource is suspended. Where the operator itself sets the replicas
+    (none, for a model that was rejected with nothing to go back to) it would only be fought with."""
+    scaling, name = md.spec.autoscaling, naming.child_name(md.metadata.name)
+    if scaling is None or (template is not None and template.replicas is not None):
+        return Desired([])
+    if template is None:
+        return Desired([], frozenset({(autoscaling.SCALED_OBJECT, name), (autoscaling.HORIZONTAL, name)}))
+    built = autoscaling.build(md, scaling, around)
+    return Desired([built]) if built else Desired([], unmet=(autoscaling.NO_PROMETHEUS,))

@@ -170,6 +170,8 @@ def _environment(md: ModelDeployment, model: ModelRef, defaults: PodDefaults) ->
         contract.ENV_DRAIN_SECONDS: str(DRAIN_SECONDS),
         contract.ENV_TRACKING_URI: defaults.tracking_uri,
     }
+    if md.spec.rollout.replay_samples:
+        ours[contract.ENV_REPLAY_SAMPLES] = str(md.spec.rollout.replay_samples)
     replaceable = _tracing(defaults.otlp_endpoint, defaults.trace_sample_ratio) if defaults.otlp_endpoint else {}
     theirs = [variable.model_dump(by_alias=True, exclude_none=True) for variable in md.spec.env]
     taken = {variable["name"] for variable in theirs}

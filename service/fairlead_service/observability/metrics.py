@@ -9,6 +9,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from fairlead_service import contract
 from fairlead_service.models.slot import Serving
 from fairlead_service.observability.drift import DriftCollector
 from fairlead_service.observability.observations import Histograms, Series
@@ -17,8 +18,7 @@ UNMATCHED: Final = "unmatched"
 """The path label of requests that no route takes."""
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_MILLISECONDS: Final = (0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 75, 100, 150, 250, 350, 500, 750, 1000, 2500, 5000, 10000)
-_LATENCY: Final = tuple(value / 1000 for value in _MILLISECONDS)
+_LATENCY: Final = tuple(value / 1000 for value in contract.LATENCY_MILLISECONDS)
 _PREDICTION: Final = (0.00005, 0.0001, 0.00025, *_LATENCY)
 _TRAINING: Final = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 _LOADING: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)

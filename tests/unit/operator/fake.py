@@ -35,10 +35,13 @@ class FakeCluster:
     """Watch events nobody has seen yet."""
     reads: int = 0
     writes: int = 0
+    api_groups: frozenset[str] = frozenset({"apps", "policy"})
+    """What the API server offers."""
     down_for: int = 0
     """Requests that will fail."""
     news: list[Manifest] = field(default_factory=list)
     _applied: dict[Place, Manifest] = field(default_factory=dict)
+    _handed_over: dict[Place, Manifest] = field(default_factory=dict)
     _version: int = 0
 
     # --- what the operator calls ---
@@ -46,8 +49,13 @@ class FakeCluster:
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         self.reads += 1
         self._request()
-        found = self.objects.get((kind.kind, namespace, name))
-        return copy.deepcopy(found)
+        place = (kind.kind, namespace, name)
+        found = copy.deepcopy(self.objects.get(place))
+        if found is not None:
+            fields = {f"f:{field}": {} for field in self._applied.get(place, {}).get("spec", {})}
+            ours = {"manager": "fairlead", "operation": "Apply", "fieldsV1": {"f:spec": fields}}
+            found["metadata"]["managedFields"] = [ours]
+        return found
 
     async def list_all(self, kind: Kind, namespaces: tuple[str, ...]) -> tuple[list[Manifest], int]:
         self.reads += 1
@@ -60,12 +68,25 @@ class FakeCluster:
         self.writes += 1
         self._request()
         place = (kind.kind, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        if kind.optional and kind.group not in self.api_groups:
+            raise NotFoundError(404, "the server could not find the requested resource")
         before, last = self.objects.get(place), self._applied.get(place, {})
-        merged = _merge(_without(before or {}, last, manifest), manifest)
+        merged = _merge(_without(before or {}, last, _merge(self._handed_over.get(place, {}), manifest)), manifest)
         if kind is DEPLOYMENT:
             merged["spec"].setdefault("replicas", 1)
         self._applied[place] = copy.deepcopy(manifest)
         return self._store(kind, merged)
+
+    async def groups(self) -> frozenset[str]:
+        self.reads += 1
+        self._request()
+        return self.api_groups
+
+    async def hand_over(self, kind: Kind, manifest: Manifest) -> None:
+        self.writes += 1
+        self._request()
+        place = (kind.kind, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        self._handed_over[place] = copy.deepcopy(manifest)
 
     async def overwrite(self, kind: Kind, manifest: Manifest) -> None:
         await self.apply(kind, manifest)

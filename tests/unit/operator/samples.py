@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from fairlead_operator.api import ModelDeployment, ModelRef
 from fairlead_operator.desired import naming as naming
 from fairlead_operator.desired.pods import PodDefaults
+from fairlead_operator.desired.surroundings import Surroundings
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 DEFAULTS = PodDefaults(image="predictor:1", tracking_uri="http://mlflow.fairlead:5000")
@@ -68,3 +69,39 @@ specs = st.fixed_dictionaries(
     },
 )
 mds = st.builds(lambda name, spec: md(name, **spec), names, specs)
+autoscalings = st.fixed_dictionaries(
+    {"maxReplicas": st.integers(3, 9)},
+    optional={
+        "minReplicas": st.integers(1, 3),
+        "inFlightRequestsPerPod": st.integers(1, 100),
+        "engine": st.sampled_from(["KEDA", "HPA"]),
+    },
+)
+service_levels = st.fixed_dictionaries(
+    {},
+    optional={
+        "latencyMilliseconds": st.sampled_from([1, 2, 200, 250, 10_000, 600_000]),
+        "successPercent": st.sampled_from(["0", "90", "99.5", "99.999", "100"]),
+    },
+)
+measured_mds = st.builds(
+    lambda name, spec, scaling, slo: md(
+        name, **({**spec, **scaling, "slo": slo} if slo is not None else spec | scaling)
+    ),
+    names,
+    specs.map(lambda spec: {key: value for key, value in spec.items() if key != "replicas"}),
+    st.one_of(
+        st.fixed_dictionaries({"replicas": st.integers(0, 20)}), st.fixed_dictionaries({"autoscaling": autoscalings})
+    ),
+    st.one_of(st.none(), service_levels),
+)
+"""With everything that `Surroundings` are for."""
+surroundings = st.builds(
+    Surroundings,
+    prometheus_url=st.sampled_from([None, "http://prometheus:9090"]),
+    autoscaling_engine=st.sampled_from(["KEDA", "HPA"]),
+    scaling_window_seconds=st.integers(10, 300),
+    scale_up_window_seconds=st.integers(0, 3600),
+    scale_down_window_seconds=st.integers(0, 3600),
+    monitoring_labels=st.sampled_from([{}, {"release": "monitoring"}]),
+)

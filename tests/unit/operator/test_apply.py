@@ -7,9 +7,11 @@ import pytest
 
 from fairlead_operator.api import Manifest, Reason
 from fairlead_operator.apply import Children, essence
-from fairlead_operator.desired import desired
+from fairlead_operator.desired import Desired, desired
 from fairlead_operator.desired.pods import Template, Trial
-from fairlead_operator.kinds import DEPLOYMENT, SERVICE, Kind
+from fairlead_operator.desired.surroundings import Surroundings
+from fairlead_operator.groups import Groups
+from fairlead_operator.kinds import DEPLOYMENT, SCALED_OBJECT, SERVICE, Kind
 from fairlead_operator.kube import KubeError, RefusedError
 from fairlead_operator.store import Store
 from tests.unit.operator.fake import FakeCluster
@@ -22,14 +24,16 @@ class World:
     def __init__(self) -> None:
         self.cluster = FakeCluster()
         self.store = Store()
-        self.children = Children(self.cluster, self.store)
+        self.now = 0.0
+        self.groups = Groups(self.cluster, lambda: self.now)
+        self.children = Children(self.cluster, self.store, self.groups)
 
-    async def apply(self) -> Any:
-        return await self.children.apply(md(), MANIFESTS)
+    async def apply(self, wanted: Desired = MANIFESTS) -> Any:
+        return await self.children.apply(md(), wanted)
 
-    async def written(self) -> int:
+    async def written(self, wanted: Desired = MANIFESTS) -> int:
         before = self.cluster.writes
-        await self.apply()
+        await self.apply(wanted)
         return self.cluster.writes - before
 
     def see(self) -> None:
@@ -64,7 +68,7 @@ async def test_a_new_process_applies_once_and_changes_nothing() -> None:
     world = World()
     await world.apply()
     before = copy.deepcopy(world.cluster.objects)
-    world.children = Children(world.cluster, world.store)
+    world.children = Children(world.cluster, world.store, world.groups)
     assert await world.written() == 4
     assert world.cluster.objects == before
     assert await world.written() == 0
@@ -116,13 +120,21 @@ async def test_what_apply_cannot_mend_is_overwritten() -> None:
     assert overwritten == [8000]
 
 
-def test_the_essence_is_what_people_edit() -> None:
-    obj: dict[str, Any] = {"metadata": {"name": "a", "labels": {"x": "1"}, "resourceVersion": "1"}, "spec": {"a": 1}}
-    noise = copy.deepcopy(obj) | {"status": {"replicas": 1}}
-    noise["metadata"] |= {"resourceVersion": "2", "generation": 3, "managedFields": [], "annotations": {}}
-    assert essence(noise) == essence(obj)
-    for change in ({"spec": {"a": 2}}, {"metadata": {"name": "a", "labels": {}}}):
-        assert essence({**obj, **change}) != essence(obj)
+def test_the_essence_is_what_an_apply_would_put_right() -> None:
+    manifest: dict[str, Any] = {"metadata": {"name": "a", "labels": {"x": "1"}}, "spec": {"a": 1, "list": [{"b": 2}]}}
+    noise = copy.deepcopy(manifest) | {"status": {"replicas": 1}}
+    noise["metadata"] |= {"resourceVersion": "2", "generation": 3, "finalizers": ["finalizer.keda.sh"]}
+    noise["metadata"]["labels"]["scaledobject.keda.sh/name"] = "a"
+    noise["spec"]["replicas"] = 7
+    assert essence(noise, manifest) == essence(manifest, manifest)
+    for change in (
+        {"spec": {"a": 2, "list": [{"b": 2}]}},
+        {"spec": {"a": 1, "list": [{"b": 2, "c": 3}]}},
+        {"spec": {"a": 1, "list": []}},
+        {"spec": {"a": 1}},
+        {"metadata": {"name": "a", "labels": {}}},
+    ):
+        assert essence({**manifest, **change}, manifest) != essence(manifest, manifest)
 
 
 async def test_what_is_no_longer_wanted_is_deleted_unless_it_is_kept_or_somebody_elses() -> None:
@@ -145,3 +157,97 @@ async def test_what_is_no_longer_wanted_is_deleted_unless_it_is_kept_or_somebody
     gone = names - {(kind, name) for kind, _, name in world.cluster.objects}
     assert gone == {("Deployment", "fraud-canary")}
     assert await world.written() == 0
+
+
+SCALED = md(autoscaling={"minReplicas": 2, "maxReplicas": 5})
+AUTOSCALED = desired(
+    SCALED,
+    Template(model(), "predictor:1", None),
+    DEFAULTS,
+    around=Surroundings(prometheus_url="http://prometheus:9090"),
+)
+
+
+async def test_without_keda_everything_else_is_applied_and_it_is_noticed_when_it_comes() -> None:
+    world = World()
+    (obstacle,) = await world.apply(AUTOSCALED)
+    assert obstacle.reason is Reason.AUTOSCALER_MISSING
+    assert "helm install keda" in obstacle.message
+    assert {kind for kind, _, _ in world.cluster.objects} == {
+        "Deployment",
+        "Service",
+        "PodDisruptionBudget",
+        "NetworkPolicy",
+    }
+    world.see()
+    before = world.cluster.reads
+    assert await world.written(AUTOSCALED) == 0
+    assert world.cluster.reads == before, "it is not asked for at every turn"
+
+    world.cluster.api_groups |= {"keda.sh"}
+    world.now += 60
+    assert await world.apply(AUTOSCALED) == ()
+    assert ("ScaledObject", "ml", "fraud") in world.cluster.objects
+    world.see()
+    assert await world.written(AUTOSCALED) == 0
+
+    world.cluster.api_groups -= {"keda.sh"}
+    world.store.remove(SCALED_OBJECT, world.cluster.objects[("ScaledObject", "ml", "fraud")])
+    assert [found.reason for found in await world.apply(AUTOSCALED)] == [Reason.AUTOSCALER_MISSING]
+
+
+async def test_an_hpa_is_applied_without_its_metrics_too_but_their_lack_is_told() -> None:
+    world = World()
+    scaled = md(autoscaling={"maxReplicas": 5, "engine": "HPA"})
+    wanted = desired(scaled, Template(model(), "predictor:1", None), DEFAULTS)
+    (obstacle,) = await world.apply(wanted)
+    assert "prometheus-adapter.enabled=true" in obstacle.message
+    assert ("HorizontalPodAutoscaler", "ml", "fraud") in world.cluster.objects
+    world.cluster.api_groups |= {"custom.metrics.k8s.io"}
+    world.now += 60
+    assert await world.apply(wanted) == ()
+
+
+async def test_an_autoscaler_that_is_no_longer_wanted_goes() -> None:
+    world = World()
+    world.cluster.api_groups |= {"keda.sh"}
+    await world.apply(AUTOSCALED)
+    world.see()
+    await world.apply()
+    assert ("ScaledObject", "ml", "fraud") not in world.cluster.objects
+
+
+async def test_pods_do_not_go_when_their_number_is_handed_to_an_autoscaler() -> None:
+    world = World()
+    world.cluster.api_groups |= {"keda.sh"}
+    await world.apply()
+    world.see()
+    await world.apply(AUTOSCALED)
+    (deployment,) = world.cluster.deployments()
+    assert deployment["spec"]["replicas"] == 2
+
+    world.see()
+    world.cluster.put(DEPLOYMENT, {**deployment, "spec": deployment["spec"] | {"replicas": 4}})
+    world.see()
+    assert await world.written(AUTOSCALED) == 0, "the number is the autoscaler's"
+
+
+async def test_no_pods_are_not_handed_over() -> None:
+    """An autoscaler leaves a Deployment alone that was scaled to zero."""
+    world = World()
+    await world.apply(desired(md(), Template(model(), "predictor:1", 0), DEFAULTS))
+    world.see()
+    await world.apply(desired(SCALED, Template(model(), "predictor:1", None), DEFAULTS))
+    (deployment,) = world.cluster.deployments()
+    assert deployment["spec"]["replicas"] == 1
+
+
+async def test_without_an_address_of_prometheus_the_setting_is_named() -> None:
+    world = World()
+    world.cluster.api_groups |= {"keda.sh"}
+    wanted = desired(SCALED, Template(model(), "predictor:1", None), DEFAULTS)
+    (obstacle,) = await world.apply(wanted)
+    assert (obstacle.reason, "FAIRLEAD_OPERATOR_PROMETHEUS_URL" in obstacle.message) == (
+        Reason.AUTOSCALER_MISSING,
+        True,
+    )

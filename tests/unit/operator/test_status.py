@@ -109,6 +109,34 @@ def test_the_transition_time_moves_exactly_if_the_status_flips(history: list[tup
             assert (found.last_transition_time == now) == flipped
 
 
+def test_a_missing_autoscaler_is_told_beside_the_model_that_serves() -> None:
+    resource = md(autoscaling={"maxReplicas": 3})
+    serving = Serving(**model().model_dump(), image="predictor:1", revision=_revision(RUNS[0]), since=NOW)
+    seen = Observed(
+        DeploymentView(_revision(RUNS[0]), 1, 1, 1, 1, 1, observed=True),
+        (PodView("p", RUNS[0], _revision(RUNS[0]), True, None, ""),),
+    )
+    old = Status(serving=serving)
+
+    def found(obstacles: Any) -> dict[str, tuple[str, str]]:
+        decided = plan(resource, Resolved(model()), seen, old, NOW, DEFAULTS)
+        new = status(resource, decided, Resolved(model()), seen, obstacles, old, NOW)
+        return {condition.type: (condition.status, condition.reason) for condition in new.conditions}
+
+    missing = Obstacle(Reason.AUTOSCALER_MISSING, "helm install keda")
+    assert found((missing,)) == {
+        "Ready": ("True", "Serving"),
+        "ModelResolved": ("True", "Resolved"),
+        "UpToDate": ("True", "UpToDate"),
+        "Autoscaled": ("False", "AutoscalerMissing"),
+        "Stalled": ("True", "AutoscalerMissing"),
+    }
+    assert found(())["Autoscaled"] == ("True", "AutoscalerInPlace")
+    assert "Stalled" not in found(())
+    conflict = Obstacle(Reason.NAME_CONFLICT, "Service fraud belongs to somebody else")
+    assert found((conflict, missing))["Stalled"] == ("True", "NameConflict")
+
+
 def test_an_object_that_cannot_be_read_keeps_what_is_known() -> None:
     ready = Condition(type="Ready", status="True", reason="Serving", message="", last_transition_time=NOW)
     serving = Serving(run_id=RUNS[0], since=NOW)

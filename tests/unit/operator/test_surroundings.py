@@ -35,6 +35,17 @@ def test_settings_come_from_the_environment(environment: pytest.MonkeyPatch) -> 
     assert settings.pods.otlp_endpoint is None
 
 
+def test_labels_come_as_pairs(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("FAIRLEAD_OPERATOR_MONITORING_LABELS", "release=monitoring, team=ml")
+    environment.setenv("FAIRLEAD_OPERATOR_PROMETHEUS_URL", "http://prometheus:9090")
+    around = Settings().surroundings  # type: ignore[call-arg]
+    assert around.monitoring_labels == {"release": "monitoring", "team": "ml"}
+    assert around.prometheus_url == "http://prometheus:9090"
+    environment.setenv("FAIRLEAD_OPERATOR_MONITORING_LABELS", "release")
+    with pytest.raises(ValidationError, match="name=value"):
+        Settings()  # type: ignore[call-arg]
+
+
 def test_no_namespaces_are_all(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("FAIRLEAD_OPERATOR_WATCH_NAMESPACES", "")
     assert Settings().watch_namespaces == ()  # type: ignore[call-arg]
@@ -53,7 +64,7 @@ def test_kopf_has_nowhere_to_write() -> None:
     settings = kopf_settings()
     assert not settings.posting.enabled
     assert settings.scanning.disabled
-    assert len(settings.watching.label_selectors) == 5, "all but ModelDeployments are filtered by the server"
+    assert len(settings.watching.label_selectors) == 6, "all but ModelDeployments are filtered by the server"
 
 
 def test_every_log_line_is_one_json_object() -> None:
