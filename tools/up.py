@@ -29,7 +29,10 @@ MONITORING = "monitoring"
 """Namespace and release of charts/fairlead-stack."""
 PROMETHEUS = "monitoring-kube-prometheus-prometheus"
 JAEGER = "jaeger"
-MONITORED: dict[str, Any] = {"monitoring": {"enabled": True, "interval": "5s", "dashboards": {"enabled": True}}}
+MONITORED: dict[str, Any] = {
+    "monitoring": {"enabled": True, "interval": "5s", "dashboards": {"enabled": True}},
+    "operator.prometheus": {"url": f"http://{PROMETHEUS}.{MONITORING}.svc:9090"},
+}
 TRACED: dict[str, Any] = {"tracing": {"endpoint": f"http://{JAEGER}.{MONITORING}.svc:4318", "sampleRatio": 0.1}}
 """Values of charts/fairlead: scrapes and traces often enough for somebody who watches."""
 

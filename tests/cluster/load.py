@@ -2,10 +2,11 @@
 
 Half of the clients keep their connection, half open a new one for every request. It ends `AFTER_SECONDS` after every
 answer of the last second came from the awaited run, or at the time limit, and prints one JSON object: what was sent,
-what failed and why, and which run answered how often.
+what failed and why, and which run answered how often. Several bodies are sent in turn. A file ends it sooner.
 """
 
 import http.client
+import itertools
 import json
 import socket
 import sys
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 AFTER_SECONDS = 5.0
 CLIENTS = 8
+STOP = Path("/tmp/load-stop")
 STARTED = Path("/tmp/load-started")
 """The pod's readiness probe looks for it: nobody rolls anything before the load is on."""
 
@@ -58,12 +60,12 @@ class Client(threading.Thread):
     """Sends `rate` requests a second until told to stop. Never retries: every failure counts."""
 
     def __init__(
-        self, url: str, body: bytes, rate: float, keep_alive: bool, tally: Tally, stop: threading.Event
+        self, url: str, bodies: list[bytes], rate: float, keep_alive: bool, tally: Tally, stop: threading.Event
     ) -> None:
         super().__init__(daemon=True)
         split = urlsplit(url)
         self.host, self.port = split.hostname or "", split.port or 80
-        self.body, self.interval, self.keep_alive = body, 1 / rate, keep_alive
+        self.bodies, self.interval, self.keep_alive = itertools.cycle(bodies), 1 / rate, keep_alive
         self.tally, self.stop_event = tally, stop
         self.connection: http.client.HTTPConnection | None = None
 
@@ -83,7 +85,7 @@ class Client(threading.Thread):
         headers = {"content-type": "application/json"}
         if not self.keep_alive:
             headers["connection"] = "close"
-        self.connection.request("POST", "/predict", self.body, headers)
+        self.connection.request("POST", "/predict", next(self.bodies), headers)
         response = self.connection.getresponse()
         content = response.read()
         if response.will_close or not self.keep_alive:
@@ -107,16 +109,17 @@ def await_name(host: str, deadline: float) -> None:
 
 
 def main() -> int:
-    url, awaited, rate, limit_seconds, body = sys.argv[1:6]
+    url, awaited, rate, limit_seconds, *bodies = sys.argv[1:]
     await_name(urlsplit(url).hostname or "", time.monotonic() + float(limit_seconds))
     STARTED.touch()
     tally, stop = Tally(awaited), threading.Event()
     per_client = float(rate) / CLIENTS
-    clients = [Client(url, body.encode(), per_client, number % 2 == 0, tally, stop) for number in range(CLIENTS)]
+    encoded = [body.encode() for body in bodies]
+    clients = [Client(url, encoded, per_client, number % 2 == 0, tally, stop) for number in range(CLIENTS)]
     began = time.monotonic()
     for client in clients:
         client.start()
-    while not tally.settled() and time.monotonic() - began < float(limit_seconds):
+    while not tally.settled() and not STOP.exists() and time.monotonic() - began < float(limit_seconds):
         stop.wait(0.1)
     stop.set()
     for client in clients:

@@ -101,13 +101,14 @@ class Namespace:
 
     @contextmanager
     def load(
-        self, name: str, awaited_run: str, body: str, rate: int = 150, limit_seconds: int = 120
+        self, name: str, awaited_run: str, *bodies: str, rate: int = 150, limit_seconds: int = 120
     ) -> Iterator["Load"]:
-        """Starts a pod in this namespace that sends `rate` requests a second to the model's Service."""
+        """Starts a pod in this namespace that sends `rate` requests a second to the model's Service, the bodies in
+        turn, until the awaited run alone answers or somebody stops it."""
         image = self.cluster.get("deployment", "fairlead-api", NAMESPACE)["spec"]["template"]["spec"]["containers"][0]
         self.apply(config_map(self.name, "load", {"load.py": LOAD_SCRIPT.read_text()}))
         url = f"http://{name}.{self.name}.svc:8000"
-        arguments = ["python", "/script/load.py", url, awaited_run, str(rate), str(limit_seconds), body]
+        arguments = ["python", "/script/load.py", url, awaited_run, str(rate), str(limit_seconds), *bodies]
         self.apply(load_pod(self.name, image["image"], arguments))
         self.kubectl("wait", "--for=condition=Ready", "pod/load", "--timeout=60s")
         yield Load(self)
@@ -197,6 +198,11 @@ class Release:
 class Load:
     namespace: Namespace
 
+    def stop(self) -> Any:
+        """Ends the load; returns its summary."""
+        self.namespace.kubectl("exec", "load", "--", "touch", "/tmp/load-stop")
+        return self.result()
+
     def result(self) -> Any:
         """Waits until the load has ended by itself; returns its summary."""
         self.namespace.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/load", "--timeout=180s")
@@ -234,6 +240,11 @@ class Models:
     def better(self) -> str:
         return str(self.train("random_forest", hyperparameters={"n_estimators": 20})["run_id"])
 
+    def logged(self, kind: type[LogisticRegression]) -> str:
+        """A run with a model of this class, pickled, with an input example."""
+        with self.tracking():
+            return self._logged("cloudpickle", kind)[0]
+
     def missing(self) -> str:
         return "0123456789abcdef" * 2
 
@@ -263,15 +274,18 @@ class Models:
             httpx.put(f"{url}{artifacts}/requirements.txt", content="scikit-learn==0.24.2\n").raise_for_status()
         return run_id
 
-    def _logged(self, serialization: str = "skops") -> tuple[str, str]:
+    def _logged(
+        self, serialization: str = "skops", kind: type[LogisticRegression] = LogisticRegression
+    ) -> tuple[str, str]:
         """Logs a small model with plain MLflow; returns its run and the path of its artifacts in MLflow's API."""
         rows, labels, _ = self.data
-        model = LogisticRegression(max_iter=10_000).fit(rows, labels)
+        model = kind(max_iter=10_000).fit(rows, labels)
         with mlflow.start_run() as run:
             info = mlflow.sklearn.log_model(
                 model,
                 name="model",
                 signature=infer_signature(np.array(rows), np.array(labels)),
+                input_example=np.array(rows[:5]),
                 serialization_format=serialization,
                 pip_requirements=["scikit-learn"],
             )

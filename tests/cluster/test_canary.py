@@ -1,0 +1,101 @@
+"""Canaries on the real cluster, judged by the real Prometheus: no user's request fails, whatever the model."""
+
+import json
+from typing import Any
+
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from tests.cluster.spoilt import Failing, Slow, Wrong
+from tests.cluster.steps import Data, Models, Namespace
+
+STEPS = {"strategy": "Canary", "steps": [0, 50], "stepSeconds": 15, "minRequests": 20, "progressDeadlineSeconds": 120}
+SLO = {"latencyMilliseconds": 250, "successPercent": "99"}
+
+
+@pytest.fixture(scope="session")
+def bodies(data: Data) -> list[str]:
+    """Bodies of one row each, such that one in twenty meets the fault of `Failing`."""
+    rows = sorted(data[0])
+    return [json.dumps({"features": [row]}) for row in rows[:: len(rows) // 40]]
+
+
+def deploy(namespace: Namespace, name: str, run_id: str, **rollout: Any) -> None:
+    model = {"runID": run_id, "allowPickle": True}
+    namespace.deploy(name, run_id, model=model, slo=SLO, rollout=STEPS | rollout)
+
+
+def started(namespace: Namespace, models: Models, name: str, **rollout: Any) -> None:
+    deploy(namespace, name, models.good, **rollout)
+    namespace.await_(name, "UpToDate")
+
+
+def test_a_better_model_is_promoted_step_by_step(namespace: Namespace, models: Models, bodies: list[str]) -> None:
+    started(namespace, models, "better")
+
+    with namespace.watch("better") as recording, namespace.load("better", models.better, *bodies, rate=60) as load:
+        deploy(namespace, "better", models.better)
+        namespace.await_("better", "UpToDate")
+        result = load.result()
+
+    assert result["failures"] == 0, result["examples"]
+    assert set(result["runs"]) == {models.good, models.better}
+    recording.assert_honest()
+    assert recording.ready() == {"True"}
+    trials = [found for state in recording.states if (found := state["status"].get("candidate"))]
+    steps = [found["step"] for found in trials]
+    assert sorted(set(steps)) == [0, 1]
+    assert steps == sorted(steps)
+    assert {found.get("weightPercent", 0) for found in trials if found["step"] == 0} == {0}
+    assert any(found.get("weightPercent") == 50 for found in trials)
+    assert {check["name"] for found in trials for check in found.get("checks", [])} == {"success", "latencyP95"}
+    left = namespace.kubectl("get", "deployments,services", "--output=name").split()
+    assert left == ["deployment.apps/better", "service/better"]
+    reasons = {event["reason"] for event in namespace.events("better")}
+    assert {"RolloutStarted", "CanaryStep", "CanaryPassed", "RolloutCompleted"} <= reasons
+
+
+@pytest.mark.parametrize(
+    ("model", "check", "rollout"),
+    [
+        (Slow, "latencyP95", {}),
+        (Failing, "success", {"replaySamples": 200, "minRequests": 200}),
+        (Wrong, "disagreement", {"maxDisagreementPercent": "5"}),
+    ],
+)
+def test_a_worse_model_is_taken_back_and_no_request_fails(
+    namespace: Namespace,
+    models: Models,
+    bodies: list[str],
+    model: type[LogisticRegression],
+    check: str,
+    rollout: dict[str, Any],
+) -> None:
+    bad = models.logged(model)
+    started(namespace, models, "worse", **rollout)
+    before = namespace.serving_uids("worse", models.good)
+
+    with namespace.watch("worse") as recording, namespace.load("worse", "none", *bodies, rate=60) as load:
+        deploy(namespace, "worse", bad, **rollout)
+        namespace.await_("worse", "Stalled", timeout=180)
+        result = load.stop()
+
+    assert result["failures"] == 0, result["examples"]
+    status = namespace.get("worse")["status"]
+    assert status["serving"]["runID"] == models.good
+    assert (status["rejected"][0]["runID"], status["rejected"][0]["reason"]) == (bad, "AnalysisFailed")
+    assert check in status["rejected"][0]["message"]
+    assert namespace.serving_uids("worse", models.good) == before, "pods that served were touched"
+    assert recording.ready() == {"True"}
+    described = namespace.kubectl("describe", "modeldeployment", "worse")
+    assert "ModelRejected" in described
+    assert check in described
+    assert "AnalysisFailed" in namespace.kubectl("get", "modeldeployment", "worse")
+    assert namespace.kubectl("get", "deployments", "--output=name").split() == ["deployment.apps/worse"]
+
+
+def test_without_traffic_the_input_example_decides(namespace: Namespace, models: Models) -> None:
+    started(namespace, models, "quiet")
+    deploy(namespace, "quiet", models.better)
+    namespace.await_("quiet", "UpToDate")
+    assert namespace.get("quiet")["status"]["serving"]["runID"] == models.better
