@@ -40,7 +40,7 @@ run: setup ## no cluster: MLflow (5000) and the API (8000) as local processes; A
 .PHONY: test test-cluster bench lint
 test: setup ## unit, integration, chart and control-plane tiers, with coverage
 	@$(BIN)/python -m tools.tiers unit integration chart controlplane
-test-cluster: setup ## the cluster tier, on the cluster of `make up` (started if need be)
+test-cluster: setup ## the cluster tier, on the cluster of `make stack` (started if need be)
 	@$(BIN)/python -m tools.tiers cluster
 bench: setup ## serving rates beside MLServer, KServe, BentoML, MLflow and Ray Serve; BENCH='--help'
 	@$(BIN)/python -m benchmarks.serving $(BENCH)

@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     if not KUBECONFIG.exists():
-        pytest.fail("no cluster: `make up` starts one")
+        pytest.fail("no cluster: `make stack` starts one")
     found = Cluster(binaries())
     context = found.kubectl("config", "current-context").strip()
     if not OUR_CONTEXTS.match(context):

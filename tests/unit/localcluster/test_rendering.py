@@ -1,5 +1,6 @@
 """Certificates' names, configurations, iptables scripts, image archives: pure functions of their input."""
 
+import io
 import json
 import tarfile
 import tomllib
@@ -195,6 +196,15 @@ def test_an_image_from_scratch_is_the_same_every_time(tmp_path: Path) -> None:
     assert name == "fairlead.dev/pause:0123"
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
     with tarfile.open(tmp_path / "a.tar") as tar:
-        content = tar.extractfile("manifest.json")
-        assert content is not None
-        assert json.load(content)[0]["RepoTags"] == [name]
+        manifest = json.loads(read(tar, "manifest.json"))[0]
+        assert manifest["RepoTags"] == [name]
+        config = json.loads(read(tar, manifest["Config"]))
+        with tarfile.open(fileobj=io.BytesIO(read(tar, manifest["Layers"][0]))) as layer:
+            assert config["config"]["Entrypoint"] == ["/bin/pause"]
+            assert read(layer, "bin/pause") == b"program"
+
+
+def read(tar: tarfile.TarFile, name: str) -> bytes:
+    content = tar.extractfile(name)
+    assert content is not None
+    return content.read()
