@@ -6,8 +6,19 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
-from fairlead_operator.checks import Evidence, Measurement, Pod, Question, Sample, disagreement, judge, percentile
+from fairlead_operator.checks import (
+    Evidence,
+    Measurement,
+    Pod,
+    Question,
+    Sample,
+    chance,
+    disagreement,
+    judge,
+    percentile,
+)
 from tests.unit.operator.samples import NOW
 
 QUESTION = Question(
@@ -78,14 +89,35 @@ def test_without_a_serving_sample_the_threshold_alone_decides() -> None:
 
 
 def test_without_slo_success_is_asked_for_and_latency_is_not() -> None:
-    found = judged(Sample(100, 2, 9000.0), GOOD, success_percent=None, latency_milliseconds=None)
+    found = judged(Sample(100, 5, 9000.0), GOOD, success_percent=None, latency_milliseconds=None)
     assert outcome(found) == {"success": False}
+    assert judged(Sample(100, 2, 9000.0), GOOD, success_percent=None, latency_milliseconds=None).passed
 
 
 @pytest.mark.parametrize(("apart", "ok"), [(4.9, True), (5.0, True), (5.1, False), (None, None)])
 def test_disagreement_is_compared_where_it_is_asked_for(apart: float | None, ok: bool | None) -> None:
     assert outcome(judged(GOOD, GOOD, apart, max_disagreement_percent=5.0))["disagreement"] is ok
     assert "disagreement" not in outcome(judged(GOOD, GOOD, apart))
+
+
+def test_one_unlucky_request_is_no_verdict_and_many_are() -> None:
+    assert judged(Sample(50, 1, 40.0), GOOD).passed
+    assert judged(Sample(50, 2, 40.0), GOOD).failed
+    assert judged(Sample(10_000, 55, 40.0), GOOD).passed, "0.55 % where 0.5 % is allowed"
+    assert judged(Sample(10_000, 100, 40.0), GOOD).failed
+    assert judged(Sample(50, 1, 40.0), GOOD, success_percent=100.0).failed
+
+
+def test_a_tenth_slower_is_no_verdict_and_more_is() -> None:
+    assert judged(Sample(1000, 0, 329.0), Sample(1000, 0, 300.0)).passed
+    assert judged(Sample(1000, 0, 331.0), Sample(1000, 0, 300.0)).failed
+
+
+@given(st.integers(1, 400), st.integers(0, 400), st.floats(0, 1))
+def test_the_chance_is_scipys(requests: int, failed: int, share: float) -> None:
+    failed = min(failed, requests)
+    expected = float(binom.sf(failed - 1, requests, share))
+    assert chance(Sample(requests, failed, None), share) == pytest.approx(expected, abs=1e-9)
 
 
 counts = st.integers(0, 1000)
