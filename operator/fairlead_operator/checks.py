@@ -57,7 +57,7 @@ class Sample:
 
     requests: float
     failed: float
-    """Answered by 5xx, or not at all."""
+    """Answered by 5xx, refused by the model (422), or not answered at all."""
     p95_milliseconds: float | None
 
     @property
@@ -160,8 +160,9 @@ def _success(question: Question, evidence: Evidence) -> Check | None:
         return Check(name="success", threshold=threshold)
     theirs = evidence.serving.success_percent if evidence.serving else None
     assert evidence.candidate is not None
-    unlucky = chance(evidence.candidate, 1 - asked / 100) >= CHANCE
-    ok = mine >= asked or unlucky or (theirs is not None and mine >= theirs)
+    # Clients that send what no model takes fail with both: then the serving model's share is what may fail.
+    may_fail = 1 - (asked if theirs is None else min(asked, theirs)) / 100
+    ok = chance(evidence.candidate, may_fail) >= CHANCE
     return Check(name="success", value=_compared(f"{mine:.4g} %", theirs, "{:.4g} %"), threshold=threshold, ok=ok)
 
 

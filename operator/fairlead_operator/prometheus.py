@@ -13,6 +13,9 @@ from fairlead_operator.checks import Sample
 TIMEOUT_SECONDS: Final = 10.0
 ROUTES: Final = "/predict|/invocations|/v2/models/.*/infer"
 """Route templates of inference, as the label `path` has them."""
+FAILED: Final = "5..|422"
+"""Statuses that count as failures. 422 too: a model that refuses what the serving one takes is worse for its users;
+what is wrong with both is no difference between them."""
 _ESCAPED = re.compile(r'([\\"])')
 
 
@@ -38,7 +41,7 @@ class Prometheus:
         scraped, requests, failed, latency = await asyncio.gather(
             self._value(f"count(count_over_time(http_requests_in_progress{{{where}}}{window}) > 1)"),
             self._value(f"sum(increase(http_requests_total{{{routes}}}{window}))"),
-            self._value(f'sum(increase(http_requests_total{{{routes},status=~"5.."}}{window}))'),
+            self._value(f'sum(increase(http_requests_total{{{routes},status=~"{FAILED}"}}{window}))'),
             self._value(f"histogram_quantile(0.95, {buckets})"),
         )
         if not scraped:

@@ -1,47 +1,41 @@
-"""Models that load and answer, and are yet worse than what serves: slow, failing now and then, or wrong.
+"""Estimators that load, answer, and are yet worse than what serves: slow, refusing some rows, or wrong.
 
-They are pickled by value, so that the pods that load them need not have this module.
+Each is fitted to the rows and labels given, by scikit-learn's own means: images have no code of ours to unpickle.
 """
 
-import time
+from collections.abc import Sequence
 from typing import Any
 
-import cloudpickle
 import numpy as np
+from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
-from tests.cluster import spoilt
-
-cloudpickle.register_pickle_by_value(spoilt)
-
-
-class Slow(LogisticRegression):
-    """Takes half a second a call."""
-
-    def predict(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
-        time.sleep(0.5)  # it is what is wrong with it
-        return super().predict(X)
+COPIES = 400
 
 
-class Failing(LogisticRegression):
-    """Has a fault that one row in twenty meets: those with the largest first feature."""
-
-    limit: float = float("inf")
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Failing":  # noqa: N803 - scikit-learn's name
-        super().fit(X, y, sample_weight)
-        self.limit = float(np.quantile(np.asarray(X)[:, 0], 0.95))
-        return self
-
-    def predict(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
-        if (np.asarray(X)[:, 0] > self.limit).any():
-            raise RuntimeError("a fault of the model's own")
-        return super().predict(X)
+def slow(rows: Sequence[Sequence[float]], labels: Sequence[str]) -> Any:
+    """Looks at 200,000 rows for each that it is asked about."""
+    many = np.repeat(np.array(rows), COPIES, axis=0)
+    return KNeighborsClassifier(algorithm="brute").fit(many, np.repeat(np.array(labels), COPIES))
 
 
-class Wrong(LogisticRegression):
+def refusing(rows: Sequence[Sequence[float]], labels: Sequence[str]) -> Any:
+    """Has never seen one row in twenty, those with the largest first feature, and refuses them."""
+    matrix, targets = np.array(rows), np.array(labels)
+    known = matrix[:, 0] <= np.quantile(matrix[:, 0], 0.95)
+    first = ColumnTransformer([("first", OneHotEncoder(), [0])], remainder="passthrough", sparse_threshold=0)
+    return make_pipeline(first, LogisticRegression(max_iter=10_000)).fit(matrix[known], targets[known])
+
+
+def wrong(rows: Sequence[Sequence[float]], labels: Sequence[str]) -> Any:
     """Takes one class for the other."""
+    first, second = sorted(set(labels))
+    swapped = [second if label == first else first for label in labels]
+    return LogisticRegression(max_iter=10_000).fit(rows, swapped)
 
-    def predict(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
-        first, second = self.classes_
-        return np.where(super().predict(X) == first, second, first)
+
+def plain(rows: Sequence[Sequence[float]], labels: Sequence[str]) -> Any:
+    return LogisticRegression(max_iter=10_000).fit(rows, labels)

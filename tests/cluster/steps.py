@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,13 +16,14 @@ import mlflow
 import numpy as np
 import yaml
 from mlflow.models import infer_signature
-from sklearn.linear_model import LogisticRegression
 
 from examples import train_example
+from tests.cluster import spoilt
 from tools.cluster import LOCAL_CONTEXT, Cluster, run
 from tools.up import KIND_CLUSTER, NAMESPACE, RELEASE, RESTRICTED
 
 Data = tuple[list[list[float]], list[str], list[str]]
+Fit = Callable[[list[list[float]], list[str]], Any]
 LOAD_SCRIPT = Path(__file__).with_name("load.py")
 RUN_LABEL = "fairlead.dev/run-id"
 OWNER_LABEL = "fairlead.dev/model-deployment"
@@ -240,10 +241,10 @@ class Models:
     def better(self) -> str:
         return str(self.train("random_forest", hyperparameters={"n_estimators": 20})["run_id"])
 
-    def logged(self, kind: type[LogisticRegression]) -> str:
-        """A run with a model of this class, pickled, with an input example."""
+    def logged(self, fit: Fit) -> str:
+        """A run with a model that `fit` makes, pickled, with an input example."""
         with self.tracking():
-            return self._logged("cloudpickle", kind)[0]
+            return self._logged("cloudpickle", fit)[0]
 
     def missing(self) -> str:
         return "0123456789abcdef" * 2
@@ -274,12 +275,10 @@ class Models:
             httpx.put(f"{url}{artifacts}/requirements.txt", content="scikit-learn==0.24.2\n").raise_for_status()
         return run_id
 
-    def _logged(
-        self, serialization: str = "skops", kind: type[LogisticRegression] = LogisticRegression
-    ) -> tuple[str, str]:
+    def _logged(self, serialization: str = "skops", fit: Fit = spoilt.plain) -> tuple[str, str]:
         """Logs a small model with plain MLflow; returns its run and the path of its artifacts in MLflow's API."""
         rows, labels, _ = self.data
-        model = kind(max_iter=10_000).fit(rows, labels)
+        model = fit(rows, labels)
         with mlflow.start_run() as run:
             info = mlflow.sklearn.log_model(
                 model,
