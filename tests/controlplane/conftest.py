@@ -8,6 +8,7 @@ import pytest
 
 from tests.controlplane.cluster import Api, Kubelet, Operator, Registry, rights
 from tests.integration.conftest import mlflow_server as mlflow_server  # the tier's MLflow is the same real server
+from tools.localcluster.audit import Audit
 from tools.localcluster.controlplane import ControlPlane
 
 ROOT = Path(__file__).parents[2]
@@ -21,8 +22,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with ControlPlane(tmp_path_factory.mktemp("plane")) as plane:
+def audit(tmp_path_factory: pytest.TempPathFactory) -> Audit:
+    """What the operator asks of the API server."""
+    return Audit(tmp_path_factory.mktemp("audit"), "system:serviceaccount:kube-system:operator")
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory, audit: Audit) -> Iterator[ControlPlane]:
+    with ControlPlane(tmp_path_factory.mktemp("plane"), apiserver_args=audit.arguments) as plane:
         plane.kubectl("create", "-f", str(ROOT / "manifests/crd.yaml"))
         plane.kubectl("wait", "--for=condition=Established", "crd/modeldeployments.fairlead.dev", "--timeout=20s")
         yield plane
