@@ -77,18 +77,18 @@ class Tracing:
             return _nothing()
         return self._tracer.start_as_current_span(name, attributes=dict(attributes))
 
-    def request_span(
-        self, name: str, headers: Mapping[bytes, bytes], attributes: Mapping[str, str | int]
-    ) -> AbstractContextManager[trace.Span] | None:
-        """The server span of an HTTP request, below the caller's `traceparent` if there is one; None if the request
-        is not sampled, which is decided here, before any span is made."""
+    def sample(self, parent: bytes | None) -> bool:
+        """Whether the HTTP request that begins gets spans, by its `traceparent`. Decided before any is made."""
         if self._provider is None:
-            return None
-        parent = headers.get(b"traceparent")
+            return False
         sampled = self._sampling.decide(parent)
         _sampled.set(sampled)
-        if not sampled:
-            return None
+        return sampled
+
+    def request_span(
+        self, name: str, headers: Mapping[bytes, bytes], attributes: Mapping[str, str | int]
+    ) -> AbstractContextManager[trace.Span]:
+        """The server span of a sampled HTTP request, below the caller's `traceparent` if there is one."""
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         carrier = {
