@@ -131,16 +131,17 @@ def from_environment(service: str, processor: "SpanProcessor | None" = None) -> 
     wanted = processor is not None or any(os.environ.get(name) for name in _ENDPOINTS)
     if not wanted or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return Tracing(None, Sampling.from_environment({}))
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
+    from fairlead_service.observability.exporter import LateExporter
+
     name = os.environ.get("OTEL_SERVICE_NAME", service)
     resource = Resource.create({"service.name": name})
     provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)  # decided by Sampling
-    provider.add_span_processor(processor if processor is not None else BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(processor if processor is not None else BatchSpanProcessor(LateExporter()))
     return Tracing(provider, Sampling.from_environment(os.environ))
 
 
