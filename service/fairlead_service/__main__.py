@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 from fairlead_service import listening
 
@@ -13,9 +14,10 @@ gc.disable()  # what is imported stays: looking through it for garbage takes a t
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("PROMETHEUS_DISABLE_CREATED_SERIES", "true")  # a third of /metrics, and nobody asks for it
+# FastAPI would import all of pydantic 1 to see whether a route has one of its models; there are none.
+sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
 
 import socket  # noqa: E402
-import sys  # noqa: E402
 
 import uvicorn  # noqa: E402
 from pydantic import ValidationError  # noqa: E402

@@ -20,11 +20,11 @@ _RUN_ID = "6f2c1d0e9b3a4c5d8e7f60718293a4b5"
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), defer_build=True)
 
 
 class _Answer(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=(), defer_build=True)
 
 
 class PredictRequest(_Request):

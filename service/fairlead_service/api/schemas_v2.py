@@ -13,7 +13,7 @@ _RUN_ID = "6f2c1d0e9b3a4c5d8e7f60718293a4b5"
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=(), defer_build=True)
 
 
 class V2Error(ProblemDetails):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor
 from contextvars import Context
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -149,29 +150,14 @@ class Batcher:
         """Runs what has been read; leaves to threads what takes long."""
         read, self._read = self._read, []
         for batch in _batches(read, self._batch_rows):
-            first = batch[0]
-            rows = len(first.matrix) if len(batch) == 1 else _rows(batch)
-            if first.serving.cost.seconds(rows) <= LOOP_SECONDS:
-                if len(batch) == 1:
-                    self._run(first)
-                else:
-                    self._settle(batch, _Called(batch))
+            rows = _rows(batch)
+            if batch[0].serving.cost.seconds(rows) <= LOOP_SECONDS:
+                self._settle(batch, _Called(batch))
             else:
                 self._waiting += batch
                 self._rows_waiting += rows
         if self._waiting:
             self._start_threads()
-
-    def _run(self, item: Pending) -> None:
-        """What `_Called` and `_settle` do, for one request: most calls of linear models are such."""
-        started = time.perf_counter()
-        try:
-            outputs = item.serving.backend.evaluate(item.matrix, item.want)
-        except Exception as error:
-            item.settle(error)
-            return
-        self._observe(len(item.matrix), time.perf_counter() - started, item.trace_id)
-        item.settle(outputs)
 
     def _start_threads(self) -> None:
         while self._idle and self._waiting:
@@ -213,35 +199,26 @@ class _Called:
     def __init__(self, batch: _Batch) -> None:
         self.calls: list[tuple[int, float]] = []
         """Rows and seconds of each call that did not fail."""
-        first = batch[0]
-        whole = self._evaluate(
-            first, first.matrix if len(batch) == 1 else np.concatenate([item.matrix for item in batch])
-        )
-        self.answers: list[Outputs | Exception]
-        if len(batch) == 1:
-            self.answers = [whole]
-        elif isinstance(whole, Exception):  # of one of them; the others must not suffer for it
-            self.answers = [self._evaluate(item, item.matrix) for item in batch]
-        else:
-            self.answers = list(_parts(whole, batch))
+        self.answers: list[Outputs | Exception] = []
+        if len(batch) > 1:
+            matrices = [item.matrix for item in batch]
+            ends = list(accumulate(map(len, matrices)))
+            whole = self._evaluate(batch[0], np.concatenate(matrices), ends)
+            if not isinstance(whole, Exception):
+                self.answers = list(map(whole.rows, (0, *ends), ends))
+                return
+        for item in batch:  # if one of them fails, the others must not suffer for it
+            self.answers.append(self._evaluate(item, item.matrix))
 
-    def _evaluate(self, item: Pending, matrix: Matrix) -> Outputs | Exception:
+    def _evaluate(self, item: Pending, matrix: Matrix, ends: Sequence[int] = ()) -> Outputs | Exception:
         """One model call, for the item's model and wants."""
         started = time.perf_counter()
         try:
-            outputs = item.serving.backend.evaluate(matrix, item.want)
+            outputs = item.serving.backend.evaluate(matrix, item.want, ends)
         except Exception as error:
             return error
         self.calls.append((len(matrix), time.perf_counter() - started))
         return outputs
-
-
-def _parts(whole: Outputs, batch: _Batch) -> Iterator[Outputs]:
-    start = 0
-    for item in batch:
-        stop = start + len(item.matrix)
-        yield whole.rows(start, stop)
-        start = stop
 
 
 def _batches(items: Sequence[Pending], limit: int) -> Iterator[_Batch]:

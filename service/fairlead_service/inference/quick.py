@@ -6,9 +6,8 @@ by simdjson into one flat buffer of doubles; that buffer does not know where row
 what is left of it without everything but brackets and commas, is compared with the one that the matrix must have.
 """
 
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,8 +22,7 @@ _ALL_BUT_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b"[
 _WANTS: Final = {(p, s): Want(p, s) for p in (False, True) for s in (False, True)}
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     matrix: Matrix
     """Shape (n, width), C-contiguous, every value finite."""
     want: Want

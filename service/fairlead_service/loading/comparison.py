@@ -1,14 +1,16 @@
 """Whether the compiled form of a model answers as scikit-learn does.
 
 Identical means: equal labels, and equal bits of every float64, for all rows that were tried, alone and in batches of
-several sizes, each size compared with scikit-learn's answer to the same batch. NaN equals NaN, whatever its payload.
-What scikit-learn refuses, the compiled form has to refuse in the same words.
+several sizes, each size compared with scikit-learn's answer to the same batch; whether they are so in one call, too, is
+found out. NaN equals NaN, whatever its payload. What scikit-learn refuses, the compiled form has to refuse in the same
+words.
 """
 
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -32,7 +34,7 @@ Refused = str
 class Identical:
     rows: int
     batches: bool
-    """Whether a row's answer is the same whatever is evaluated with it."""
+    """Whether a request's answer is the same whatever requests share its call."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Reference:
         run_in_one_thread(estimator)
         self._estimator = estimator
 
-    def evaluate(self, matrix: Matrix, want: Want) -> Outputs:
+    def evaluate(self, matrix: Matrix, want: Want, ends: Sequence[int] = ()) -> Outputs:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ask(self._estimator, matrix, want)
@@ -92,11 +94,13 @@ def _compare_batches(
     reference: Reference, backend: Backend, want: Want, matrix: Matrix, sizes: Sequence[int]
 ) -> Identical | Different:
     votes = want == Want(probabilities=True)  # then predictions follow from probabilities
-    whole, same = backend.evaluate(matrix, want), True
+    requests = [matrix]
+    answers = [backend.evaluate(matrix, want)]
     for chosen in _batches(np.random.default_rng(1).permutation(len(matrix)), sizes):
         chunk = np.ascontiguousarray(matrix[chosen])
         actual = backend.evaluate(chunk, want)
-        same = same and _difference(actual, _at(whole, chosen)) is None
+        requests.append(chunk)
+        answers.append(actual)
         if votes:
             expected = replace(actual, probabilities=reference.probabilities(chunk))
         else:
@@ -104,7 +108,17 @@ def _compare_batches(
         difference = _difference(actual, expected)
         if difference is not None:
             return Different(f"{difference[0]} differ from scikit-learn's in a batch of {len(chunk)}")
-    return Identical(len(matrix), same)
+    return Identical(len(matrix), _shared(backend, want, requests, answers))
+
+
+def _shared(backend: Backend, want: Want, requests: Sequence[Matrix], answers: Sequence[Outputs]) -> bool:
+    """Whether the requests get the same answers in one call."""
+    ends = tuple(accumulate(map(len, requests)))
+    together = backend.evaluate(np.concatenate(requests), want, ends)
+    return all(
+        _difference(together.rows(start, stop), alone) is None
+        for start, stop, alone in zip((0, *ends), ends, answers, strict=False)
+    )
 
 
 def steady(reference: Reference, want: Want, matrix: Matrix) -> bool:

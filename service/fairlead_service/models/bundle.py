@@ -54,8 +54,7 @@ class Proof(_Frozen):
     verdict: Literal["identical", "loaded", "untested"]
     """identical: equal bit for bit to scikit-learn; loaded: answered its input example; untested: no example."""
     batches: bool = True
-    """Whether a row's answer is the same, bit for bit, whatever rows are evaluated with it, so that rows of several
-    requests may share one call."""
+    """Whether a request's answer is the same, bit for bit, whatever requests share a call of the backend with it."""
 
 
 class FeatureReference(_Frozen):

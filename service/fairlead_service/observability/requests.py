@@ -64,8 +64,11 @@ class Observer:
         if not quiet:
             self._metrics.in_progress += 1
         seen = Seen(scope, headers, request_id, time.perf_counter(), quiet, None)
-        if self._tracing.enabled or b"traceparent" in headers:
+        parent = headers.get(b"traceparent")
+        if self._tracing.sample(parent):
             self._trace(seen)
+        elif parent is not None:
+            seen.trace_id = trace_id_of(parent)
         return seen
 
     def finish(self, seen: Seen, template: str, status: int) -> None:
@@ -95,8 +98,5 @@ class Observer:
         method = seen.scope["method"]
         attributes = {"http.request.method": method, "url.path": seen.scope["path"]}
         entered = self._tracing.request_span(method, seen.headers, attributes)
-        if entered is None:
-            seen.trace_id = trace_id_of(seen.headers.get(b"traceparent"))
-            return
         seen.entered, seen.span = entered, entered.__enter__()
         seen.trace_id = f"{seen.span.get_span_context().trace_id:032x}"

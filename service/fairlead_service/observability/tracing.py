@@ -77,18 +77,18 @@ class Tracing:
             return _nothing()
         return self._tracer.start_as_current_span(name, attributes=dict(attributes))
 
-    def request_span(
-        self, name: str, headers: Mapping[bytes, bytes], attributes: Mapping[str, str | int]
-    ) -> AbstractContextManager[trace.Span] | None:
-        """The server span of an HTTP request, below the caller's `traceparent` if there is one; None if the request
-        is not sampled, which is decided here, before any span is made."""
+    def sample(self, parent: bytes | None) -> bool:
+        """Whether the HTTP request that begins gets spans, by its `traceparent`. Decided before any is made."""
         if self._provider is None:
-            return None
-        parent = headers.get(b"traceparent")
+            return False
         sampled = self._sampling.decide(parent)
         _sampled.set(sampled)
-        if not sampled:
-            return None
+        return sampled
+
+    def request_span(
+        self, name: str, headers: Mapping[bytes, bytes], attributes: Mapping[str, str | int]
+    ) -> AbstractContextManager[trace.Span]:
+        """The server span of a sampled HTTP request, below the caller's `traceparent` if there is one."""
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         carrier = {
@@ -131,16 +131,17 @@ def from_environment(service: str, processor: "SpanProcessor | None" = None) -> 
     wanted = processor is not None or any(os.environ.get(name) for name in _ENDPOINTS)
     if not wanted or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return Tracing(None, Sampling.from_environment({}))
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
+    from fairlead_service.observability.exporter import LateExporter
+
     name = os.environ.get("OTEL_SERVICE_NAME", service)
     resource = Resource.create({"service.name": name})
     provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)  # decided by Sampling
-    provider.add_span_processor(processor if processor is not None else BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(processor if processor is not None else BatchSpanProcessor(LateExporter()))
     return Tracing(provider, Sampling.from_environment(os.environ))
 
 

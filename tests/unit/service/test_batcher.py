@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -29,6 +29,7 @@ class Model:
     cost: Cost = FAST
     batches: bool = True
     calls: list[int] = field(default_factory=list)
+    ends: list[list[int]] = field(default_factory=list)
     go_on: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -37,9 +38,10 @@ class Model:
     def serving(self) -> Serving:
         return cast(Serving, SimpleNamespace(backend=self, cost=self.cost, batches=self.batches))
 
-    def evaluate(self, matrix: Matrix, want: Want) -> Outputs:
+    def evaluate(self, matrix: Matrix, want: Want, ends: Sequence[int] = ()) -> Outputs:
         assert self.go_on.wait(30)
         self.calls.append(len(matrix))
+        self.ends.append(list(ends))
         if (matrix[:, 0] < 0).any():
             raise ValueError(f"{matrix[matrix[:, 0] < 0][0, 0]} is negative")
         sums = matrix.sum(axis=1)
@@ -91,6 +93,7 @@ async def test_what_is_read_together_is_one_call(make: Any) -> None:
     answers = await asyncio.gather(*(ask(batcher, serving, rows(*range(n)), trace_id=str(n)) for n in (1, 2, 3)))
     assert [answer.predictions.tolist() for answer in answers] == [[1], [1, 2], [1, 2, 3]]
     assert model.calls == [6]
+    assert model.ends == [[1, 3, 6]]
     assert seen == [(6, "1")]
 
 
@@ -140,6 +143,7 @@ async def test_models_whose_bits_depend_on_the_batch_are_called_for_each_request
     serving = model.serving()
     await asyncio.gather(*(ask(batcher, serving, rows(n)) for n in range(3)))
     assert model.calls == [1, 1, 1]
+    assert model.ends == [[], [], []]
 
 
 async def test_a_long_call_leaves_the_loop_free_and_gathers_what_comes_meanwhile(make: Any) -> None:

@@ -50,6 +50,11 @@ heavy = {"mlflow", "sklearn", "pandas", "skops", "joblib", "scipy", "opentelemet
 found = heavy & sys.modules.keys()
 assert not found, found
 """
+LATE = """
+late = {"opentelemetry.exporter", "requests", "pydantic.v1.main"}
+found = late & sys.modules.keys()
+assert "opentelemetry.sdk.trace" in sys.modules and not found, found
+"""
 
 
 def test_a_server_without_a_model_imports_no_model_library(tmp_path: Path) -> None:
@@ -61,6 +66,12 @@ def test_a_server_on_a_compiled_model_imports_no_model_library(tmp_path: Path) -
     run(WITH_MODEL, {"FAIRLEAD_ROLE": "predictor", "FAIRLEAD_BUNDLE_DIR": str(tmp_path / "b")})
 
 
-def run(script: str, environment: dict[str, str]) -> None:
+def test_a_server_that_has_no_spans_to_send_imports_nothing_to_send_them_with(tmp_path: Path) -> None:
+    open_native(RandomForestClassifier(5, random_state=0).fit(X, Y), tmp_path / "b", X.shape[1])
+    tracing = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_SAMPLER": "always_off"}
+    run(WITH_MODEL, {"FAIRLEAD_ROLE": "predictor", "FAIRLEAD_BUNDLE_DIR": str(tmp_path / "b")} | tracing, LATE)
+
+
+def run(script: str, environment: dict[str, str], check: str = HEAVY) -> None:
     environment |= {"PATH": "/usr/bin:/bin"}
-    subprocess.run([sys.executable, "-c", script + HEAVY], check=True, env=environment, timeout=120)
+    subprocess.run([sys.executable, "-c", script + check], check=True, env=environment, timeout=120)

@@ -1,7 +1,8 @@
 """What can serve a model. A backend is built from a bundle and answers for it; it never changes afterwards."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +13,14 @@ Matrix = NDArray[np.float64]
 """Rows to predict, shape (n, n_features), float64, C-contiguous. NaN stands for a missing value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(NamedTuple):
     """What is asked of a backend beside predictions."""
 
     probabilities: bool = False
     scores: bool = False
 
-    def __or__(self, other: "Want") -> "Want":
-        return Want(self.probabilities or other.probabilities, self.scores or other.scores)
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Outputs:
     """What a model answers for n rows; optional parts are there when they were wanted."""
 
@@ -50,9 +47,12 @@ class Backend(Protocol):
     def name(self) -> str:
         """`native` or `sklearn`."""
 
-    def evaluate(self, matrix: Matrix, want: Want) -> Outputs:
+    def evaluate(self, matrix: Matrix, want: Want, ends: Sequence[int] = ()) -> Outputs:
         """All that is wanted, in one call. Raises ValueError, in scikit-learn's words, for input that the model does
-        not take. The manifest says which parts the model has; a part that it does not have must not be asked for."""
+        not take. The manifest says which parts the model has; a part that it does not have must not be asked for.
+
+        `ends`: where each request's rows end, if the rows are of several; only for models whose proof says that each
+        is then answered as it is alone."""
 
 
 def build(bundle: Bundle) -> Backend:

@@ -1,6 +1,7 @@
 """Serves by scikit-learn itself: the only module on the server's side that imports a model library, on first use."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ class SklearnBackend:
         self._model: Any = skops.io.load(bundle.path(SKOPS_FILE), trusted=trusted)
         run_in_one_thread(self._model)
 
-    def evaluate(self, matrix: Matrix, want: Want) -> Outputs:
+    def evaluate(self, matrix: Matrix, want: Want, ends: Sequence[int] = ()) -> Outputs:
         return ask(self._model, matrix, want)
 
 

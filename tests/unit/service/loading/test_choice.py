@@ -31,6 +31,7 @@ from fairlead_service.loading.compile import Compiled
 from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.estimator import Opened
 from fairlead_service.loading.traits import traits
+from fairlead_service.models.backends.native import linear
 from fairlead_service.models.backends.native.program import Trees
 from fairlead_service.models.bundle import Identity, Manifest, Proof
 
@@ -110,7 +111,7 @@ def test_proven(choose: Any, name: str, example: Any) -> None:
     manifest = choose(estimator.fit(X, target), example, said).manifest
     assert (manifest.backend, manifest.fallback_reason, manifest.proof.verdict) == ("native", None, "identical")
     assert manifest.proof.rows > 100
-    assert manifest.proof.batches is (name in OF_TREES)
+    assert manifest.proof.batches
     assert manifest.program_format == 1
     assert "bit for bit" in said[0]
 
@@ -235,3 +236,17 @@ def test_columns_selected_by_name(choose: Any) -> None:
     network = make_pipeline(make_column_transformer((StandardScaler(), ["b", "a"])), MLPRegressor(max_iter=5))
     with pytest.raises(LoadError, match="strings"):
         choose(network.fit(frame, VALUES))
+
+
+def test_requests_share_calls_only_if_that_changes_no_bit(choose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One product for the rows of several requests is what differs."""
+
+    def one(rows: Any, ends: Any, transposed: Any, raw: Any) -> None:
+        np.matmul(rows, transposed, raw)
+
+    x = np.random.default_rng(0).normal(size=(60, 30))
+    model = LogisticRegression().fit(x, np.arange(60) % 7)
+    assert choose(model, None).manifest.proof.batches
+    monkeypatch.setattr(linear, "_products", one)
+    manifest = choose(model, None).manifest
+    assert (manifest.backend, manifest.proof.batches) == ("native", False)

@@ -1,8 +1,9 @@
 """Compiles a model, opens it as the server would, and compares its answers with scikit-learn's, bit for bit."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +66,39 @@ def difference(estimator: Any, backend: Backend, matrix: Matrix) -> str | None:
     expected = _answers(lambda: _reference(takes_matrices(estimator), matrix.copy(), want))
     if isinstance(actual, str) or isinstance(expected, str):
         return None if actual == expected else f"{actual!r} instead of {expected!r}"
-    for name in expected:
-        found, asked = np.asarray(actual[name]), np.asarray(expected[name])
-        if found.shape != asked.shape or found.dtype.kind != asked.dtype.kind:
-            return f"{name} are of another kind: {found!r} instead of {asked!r}"
-        if asked.dtype != np.float64:
-            if found.tolist() != asked.tolist():
-                return f"{name} differ: {found!r} instead of {asked!r}"
-        elif _bits(found) != _bits(asked):
-            return f"{name} differ in bits: {found!r} instead of {asked!r}"
+    different = (_unlike(name, actual[name], expected[name]) for name in expected)
+    return next((found for found in different if found is not None), None)
+
+
+def difference_together(estimator: Any, backend: Backend, requests: Sequence[Matrix]) -> str | None:
+    """How the answers to requests in one call differ from the answers to each alone; None if they do not. Requests
+    that are refused are left out."""
+    want = _want(estimator)
+
+    def ask(matrix: Matrix, ends: Sequence[int] = ()) -> dict[str, Any] | str:
+        return _answers(lambda: _parts(backend.evaluate(matrix, want, ends)))
+
+    taken = [(request, answer) for request in requests if not isinstance(answer := ask(request), str)]
+    if not taken:
+        return None
+    ends = list(accumulate(len(request) for request, _ in taken))
+    together = ask(np.concatenate([request for request, _ in taken]), ends)
+    if isinstance(together, str):
+        return f"refused together: {together}"
+    for start, stop, (_, alone) in zip((0, *ends), ends, taken, strict=False):
+        for name in alone:
+            if (found := _unlike(name, together[name][start:stop], alone[name])) is not None:
+                return f"together, {found}"
     return None
+
+
+def _unlike(name: str, answer: Any, expected: Any) -> str | None:
+    found, asked = np.asarray(answer), np.asarray(expected)
+    if found.shape != asked.shape or found.dtype.kind != asked.dtype.kind:
+        return f"{name} are of another kind: {found!r} instead of {asked!r}"
+    if asked.dtype != np.float64:
+        return None if found.tolist() == asked.tolist() else f"{name} differ: {found!r} instead of {asked!r}"
+    return None if _bits(found) == _bits(asked) else f"{name} differ in bits: {found!r} instead of {asked!r}"
 
 
 def _bits(values: Matrix) -> bytes:

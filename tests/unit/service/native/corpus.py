@@ -36,7 +36,7 @@ from fairlead_service.loading import rows
 from fairlead_service.loading.compile import Compiled, compile_model
 from fairlead_service.loading.compile.linear import COMPILERS as LINEAR
 from fairlead_service.loading.compile.trees import COMPILERS as TREES
-from tests.unit.service.native.compared import difference, open_native
+from tests.unit.service.native.compared import difference, difference_together, open_native
 
 WIDTH = 5
 _SEEN = 60
@@ -70,7 +70,7 @@ def cases() -> Iterator[Case]:
 
 
 def problems(case: Case, directory: Path) -> list[str]:
-    """What differs from scikit-learn; every set of rows at once and its first rows alone."""
+    """What differs from scikit-learn; every set of rows at once, its first rows alone, and these in one call."""
     compiled = compile_model(case.model)
     assert isinstance(compiled, Compiled)
     backend = open_native(case.model, directory, WIDTH)
@@ -78,10 +78,10 @@ def problems(case: Case, directory: Path) -> list[str]:
     found = []
     for part in [*sets, *rows.largest(sets[0].matrix[:1])]:
         some = np.ascontiguousarray(part.matrix[:150])
-        for matrix in (some, some[:1], some[-2:]):
-            what = difference(case.model, backend, matrix)
-            if what is not None:
-                found.append(f"{case.name}: {part.kind}: {what}")
+        requests = (some, some[:1], some[-2:])
+        answers = [difference(case.model, backend, matrix) for matrix in requests]
+        answers.append(difference_together(case.model, backend, requests))
+        found += [f"{case.name}: {part.kind}: {what}" for what in answers if what is not None]
     return found
 
 

@@ -22,7 +22,7 @@ from fairlead_service.loading.compile import NotCompiled, compile_model
 from fairlead_service.loading.compile.linear import COMPILERS, compile_log_regressor, compile_regressor
 from fairlead_service.models.backends.native.linear import build_linear
 from fairlead_service.models.backends.native.program import Linear, ProgramError
-from tests.unit.service.native.compared import compiled, difference, open_native
+from tests.unit.service.native.compared import compiled, difference, difference_together, open_native
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 _REGRESSORS = [kind for kind, how in COMPILERS.items() if how in (compile_regressor, compile_log_regressor)]
@@ -65,6 +65,8 @@ def check(model: Any, width: int, directory: Path) -> None:
     for row in range(len(odd)):
         assert difference(model, backend, odd[row : row + 1]) is None
     assert difference(model, backend, odd) is None
+    requests = [matrix(rows, width) for rows in (1, 1, 5, 1, 2, 33)] + [odd, odd[:1], odd[6:7]]
+    assert difference_together(model, backend, requests) is None
     for bad in (np.nan, np.inf):
         assert difference(model, backend, np.full((2, width), bad)) is None
 
@@ -104,6 +106,7 @@ def test_a_sparse_product_adds_column_by_column(classes: int, tmp_path: Path) ->
     backend = open_native(model, tmp_path / "bundle", 6)
     for rows in (1, 3, 60):
         assert difference(model, backend, x[:rows] + (rows == 3)) is None
+    assert difference_together(model, backend, [x[:1], x[1:4], x]) is None
 
 
 class Mine(LinearRegression):

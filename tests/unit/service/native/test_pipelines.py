@@ -19,7 +19,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from fairlead_service.loading.compile import NotCompiled, compile_model
 from tests.unit.service.native import generated
-from tests.unit.service.native.compared import difference, open_native
+from tests.unit.service.native.compared import difference, difference_together, open_native
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 LINEAR = [LinearRegression(), LinearRegression(fit_intercept=False), Lasso(max_iter=3), LogisticRegression(max_iter=3)]
@@ -54,6 +54,8 @@ def check(data: st.DataObject, model: Any, width: int, missing: bool, directory:
         for n in (1, 2, len(rows)):
             assert difference(model, backend, rows[:n]) is None
     assert difference(model, backend, data.draw(generated.matrices(width, missing=True))) is None
+    requests = data.draw(st.lists(generated.matrices(width, missing), max_size=4))
+    assert difference_together(model, backend, [rows[:1], *requests, rows, rows[1:2], rows[2:4]]) is None
 
 
 @settings(_SETTINGS, max_examples=150)

@@ -1,5 +1,7 @@
 """Serves a compiled model: no model library, one call of the kernel a request."""
 
+from collections.abc import Callable, Sequence
+
 from fairlead_service import native
 from fairlead_service.models.backends import Matrix, Outputs, Want
 from fairlead_service.models.backends.native import program
@@ -26,14 +28,15 @@ class NativeBackend:
         steps, n_features = build_steps(compiled.steps, arrays, bundle.manifest.n_features)
         record = compiled.estimator
         self._steps = steps if compiled.steps else None
-        self._estimator = (
-            build_trees(record, arrays, n_features)
-            if isinstance(record, Trees)
-            else build_linear(record, arrays, n_features)
-        )
+        self._estimator: Callable[[Matrix, Sequence[int]], Matrix]
+        if isinstance(record, Trees):
+            trees = build_trees(record, arrays, n_features)
+            self._estimator = lambda matrix, ends: trees(matrix)  # row by row
+        else:
+            self._estimator = build_linear(record, arrays, n_features)
         self._output = build_output(compiled.output, record.width, bundle.manifest.classes)
 
-    def evaluate(self, matrix: Matrix, want: Want) -> Outputs:
+    def evaluate(self, matrix: Matrix, want: Want, ends: Sequence[int] = ()) -> Outputs:
         if self._steps is not None:
             matrix = self._steps(matrix)
-        return self._output(self._estimator(matrix), want)
+        return self._output(self._estimator(matrix, ends), want)

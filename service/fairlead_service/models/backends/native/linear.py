@@ -1,6 +1,6 @@
 """Evaluates linear models: one matrix product and one addition, as `sklearn.linear_model` does them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,15 @@ from fairlead_service.native import forest
 
 Raw = NDArray[np.float64]
 """Shape (n, width)."""
+Estimate = Callable[[NDArray[np.float64], Sequence[int]], Raw]
 
 
-def build_linear(record: Linear, arrays: Arrays, n_features: int) -> Callable[[NDArray[np.float64]], Raw]:
-    """Makes the function from a matrix, shape (n, n_features), float64, to raw values, shape (n, width).
+def build_linear(record: Linear, arrays: Arrays, n_features: int) -> Estimate:
+    """Makes the function from a matrix, shape (n, n_features), float64, and where its requests' rows end (as in
+    `Backend.evaluate`) to raw values, shape (n, width), C order.
 
     The product has the operands, shapes and memory orders that it has in scikit-learn: numpy and BLAS choose by them
-    how to add up.
+    how to add up. So it is one product a request; everything else is done for all rows at once.
 
     Raises ProgramError if the arrays are not those that the record promises.
     """
@@ -31,35 +33,39 @@ def build_linear(record: Linear, arrays: Arrays, n_features: int) -> Callable[[N
     return _sparse(coef, intercept, record.width) if record.product == "sparse" else _dense(coef, intercept)
 
 
-def _dense(coef: NDArray[np.float64], intercept: NDArray[np.float64]) -> Callable[[NDArray[np.float64]], Raw]:
+def _dense(coef: NDArray[np.float64], intercept: NDArray[np.float64]) -> Estimate:
     transposed = coef.T
-    if coef.ndim == 2:
+    shape = coef.shape[:-1]
 
-        def evaluate(matrix: NDArray[np.float64]) -> Raw:
-            with np.errstate(all="ignore"):
-                raw: Raw = matrix @ transposed
-                raw += intercept
-            return raw
-
-        return evaluate
-
-    def evaluate_flat(matrix: NDArray[np.float64]) -> Raw:
+    def evaluate(matrix: NDArray[np.float64], ends: Sequence[int]) -> Raw:
+        raw = np.empty((len(matrix), *shape))
         with np.errstate(all="ignore"):
-            raw = matrix @ transposed
+            if ends:
+                _products(matrix, ends, transposed, raw)
+            else:
+                np.matmul(matrix, transposed, raw)
             raw += intercept
-        return raw.reshape(-1, 1)
+        return raw if shape else raw.reshape(-1, 1)
 
-    return evaluate_flat
+    return evaluate
 
 
-def _sparse(
-    coef: NDArray[np.float64], intercept: NDArray[np.float64], width: int
-) -> Callable[[NDArray[np.float64]], Raw]:
+def _products(matrix: NDArray[np.float64], ends: Sequence[int], transposed: NDArray[np.float64], raw: Raw) -> None:
+    """Each request's product. Its rows lie in the memory order that they would have alone, if need be in a copy."""
+    whole = matrix.flags.c_contiguous
+    start = 0
+    for stop in ends:
+        rows = matrix[start:stop]
+        np.matmul(rows if whole else rows.copy(order="K"), transposed, raw[start:stop])
+        start = stop
+
+
+def _sparse(coef: NDArray[np.float64], intercept: NDArray[np.float64], width: int) -> Estimate:
     rows = np.ascontiguousarray(coef.reshape(width, -1))
 
-    def evaluate(matrix: NDArray[np.float64]) -> Raw:
+    def evaluate(matrix: NDArray[np.float64], ends: Sequence[int]) -> Raw:
         raw = np.zeros((len(matrix), width))
-        forest.sparse_dot(np.ascontiguousarray(matrix), rows, raw)
+        forest.sparse_dot(np.ascontiguousarray(matrix), rows, raw)  # row by row
         with np.errstate(all="ignore"):
             raw += intercept
         return raw

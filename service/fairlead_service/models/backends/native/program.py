@@ -71,8 +71,8 @@ class Trees(Record):
 
 
 class Linear(Record):
-    """raw = X @ coef.T + intercept, as scikit-learn does it for the rows of one request: never for rows of several,
-    because BLAS answers differ in the last bit with the shape of the matrix."""
+    """raw = X @ coef.T + intercept, as scikit-learn does it for the rows of one request: the product is never of the
+    rows of several, because BLAS answers differ in the last bit with the shape of the matrix."""
 
     kind: Literal["linear"] = "linear"
     coef: ArrayName
