@@ -18,6 +18,7 @@ from fairlead_operator.kube import KubeError
 from fairlead_operator.metrics import QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES, RESOURCES
 from fairlead_operator.reconcile import Cluster, Reconciler
 from fairlead_operator.reference import AliasReference
+from fairlead_operator.registrar import Registrar, Tags
 from fairlead_operator.resolve import Registry, Resolver
 from fairlead_operator.settings import Settings
 from fairlead_operator.store import Key, Store
@@ -45,12 +46,16 @@ class Lists(Cluster, Protocol):
     async def list_all(self, kind: Kind, namespaces: tuple[str, ...]) -> tuple[list[Manifest], int]: ...
 
 
+class ModelRegistry(Registry, Tags, Protocol):
+    """What the controller needs of MLflow."""
+
+
 class Controller:
     def __init__(
         self,
         settings: Settings,
         kube: Lists,
-        registry: Registry,
+        registry: ModelRegistry,
         clock: Clock = _now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -58,7 +63,8 @@ class Controller:
         self.store = Store()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.resolver = Resolver(registry, monotonic)
-        self.reconciler = Reconciler(kube, self.store, self.resolver, Children(kube, self.store), settings.pods, clock)
+        children, registrar = Children(kube, self.store), Registrar(registry, monotonic)
+        self.reconciler = Reconciler(kube, self.store, self.resolver, children, registrar, settings.pods, clock)
         self._beat = time.monotonic()
         QUEUE_DEPTH.set_function(lambda: len(self.queue))
         RESOURCES.set_function(lambda: len(self.store.resources()))

@@ -18,8 +18,9 @@ from fairlead_operator.kinds import DEPLOYMENT, EVENT, MODEL_DEPLOYMENT, Kind
 from fairlead_operator.kube import KubeError, NotFoundError
 from fairlead_operator.metrics import WRITES
 from fairlead_operator.observe import Observed, observe
+from fairlead_operator.registrar import Registrar
 from fairlead_operator.resolve import Resolver
-from fairlead_operator.status import Obstacle, invalid, status
+from fairlead_operator.status import invalid, status
 from fairlead_operator.store import Key, Store
 
 audit = logging.getLogger("fairlead.audit")
@@ -42,6 +43,7 @@ class Reconciler:
     store: Store
     resolver: Resolver
     children: Children
+    registrar: Registrar
     defaults: PodDefaults
     clock: Callable[[], datetime]
 
@@ -51,13 +53,13 @@ class Reconciler:
         raw = self.store.get(MODEL_DEPLOYMENT, *key)
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             self.children.forget(key.namespace, naming.child_name(key.name), naming.canary_name(key.name))
+            self.registrar.settled(key)
             return None  # owner references delete the children
         old = api.read_status(raw.get("status"))
         try:
             md = ModelDeployment.model_validate(raw)
         except ValidationError as error:
-            await self._write(raw, old, invalid(raw, _explain(error), old, self._now()))
-            return None
+            return await self._write(raw, old, invalid(raw, _explain(error), old, self._now()))
 
         resolution = await self._resolve(md, old)
         seen = self._observe(md)
@@ -66,8 +68,8 @@ class Reconciler:
         if not obstacles and self._observe(md) != seen:  # applying may have made what was seen out of date
             seen = self._observe(md)
             plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults)
-        await self._write(raw, old, status(md, plan, resolution, seen, obstacles, old, self._now()))
-        return _sooner(plan.check_after, obstacles)
+        again = await self._write(raw, old, status(md, plan, resolution, seen, obstacles, old, self._now()))
+        return _sooner(plan.check_after, RETRY_OBSTACLE_SECONDS if obstacles else None, again)
 
     async def _resolve(self, md: ModelDeployment, old: Status) -> reference.Resolution:
         wanted = reference.parse(md.spec.model)
@@ -78,10 +80,18 @@ class Reconciler:
         namespace, name = md.metadata.namespace, naming.child_name(md.metadata.name)
         return observe(self.store.get(DEPLOYMENT, namespace, name), self.store.pods(namespace, name))
 
-    async def _write(self, raw: Manifest, old: Status, new: Status) -> None:
-        """Writes the status if it changed; then tells what happened."""
-        if new.to_json() == raw.get("status", {}):
-            return
+    async def _write(self, raw: Manifest, old: Status, new: Status) -> float | None:
+        """Tells the model registry what is news, and writes the status if it changed. Returns seconds until what could
+        not be told is worth trying again."""
+        key = Key(raw["metadata"]["namespace"], raw["metadata"]["name"])
+        new = await self.registrar.tell(key, old, new)
+        if new.to_json() != raw.get("status", {}):
+            await self._store(raw, old, new)
+        self.registrar.settled(key)
+        return self.registrar.retry_after(new)
+
+    async def _store(self, raw: Manifest, old: Status, new: Status) -> None:
+        """Writes the status; then tells what happened."""
         metadata = {name: raw["metadata"][name] for name in ("name", "namespace", "uid")}
         manifest = {"apiVersion": api.API_VERSION, "kind": api.KIND, "metadata": metadata, "status": new.to_json()}
         try:
@@ -109,8 +119,7 @@ class Reconciler:
         return self.clock().replace(microsecond=0)
 
 
-def _sooner(check_after: float | None, obstacles: tuple[Obstacle, ...]) -> float | None:
-    waits = [check_after, RETRY_OBSTACLE_SECONDS if obstacles else None]
+def _sooner(*waits: float | None) -> float | None:
     return min((seconds for seconds in waits if seconds is not None), default=None)
 
 
