@@ -20,6 +20,7 @@ from fairlead_operator.kube import KubeError
 from fairlead_operator.metrics import QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES, RESOURCES
 from fairlead_operator.reconcile import Cluster, Reconciler
 from fairlead_operator.reference import AliasReference
+from fairlead_operator.registrar import Registrar, Tags
 from fairlead_operator.resolve import Registry, Resolver
 from fairlead_operator.settings import Settings
 from fairlead_operator.store import Key, Store
@@ -48,12 +49,16 @@ class Lists(Cluster, Protocol):
     async def groups(self) -> frozenset[str]: ...
 
 
+class ModelRegistry(Registry, Tags, Protocol):
+    """What the controller needs of MLflow."""
+
+
 class Controller:
     def __init__(
         self,
         settings: Settings,
         kube: Lists,
-        registry: Registry,
+        registry: ModelRegistry,
         traffic: Traffic | None,
         replays: Replays,
         clock: Clock = _now,
@@ -65,9 +70,16 @@ class Controller:
         self.resolver = Resolver(registry, monotonic)
         self.analyst = Analyst(traffic, replays, clock, self.queue.add)
         self.groups = Groups(kube)
-        children = Children(kube, self.store, self.groups)
         self.reconciler = Reconciler(
-            kube, self.store, self.resolver, children, self.analyst, settings.pods, clock, settings.surroundings
+            kube=kube,
+            store=self.store,
+            resolver=self.resolver,
+            children=Children(kube, self.store, self.groups),
+            analyst=self.analyst,
+            registrar=Registrar(registry, monotonic),
+            defaults=settings.pods,
+            surroundings=settings.surroundings,
+            clock=clock,
         )
         self._beat = time.monotonic()
         QUEUE_DEPTH.set_function(lambda: len(self.queue))

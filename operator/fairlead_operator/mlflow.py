@@ -89,18 +89,31 @@ class MLflow:
             logged = []
         return names | {str(model["artifact_path"]) for model in logged if "artifact_path" in model}
 
+    async def tag_version(self, name: str, version: str, key: str, value: str) -> None:
+        """Sets a tag on a registered version; another value of the same key goes."""
+        body = {"name": name, "version": version, "key": key, "value": value}
+        await self._request("POST", "model-versions/set-tag", f"model version {name} {version}", json=body)
+
+    async def tag_run(self, run_id: str, key: str, value: str) -> None:
+        body = {"run_id": run_id, "key": key, "value": value}
+        await self._request("POST", "runs/set-tag", f"run {run_id}", json=body)
+
     async def _get(self, path: str, what: str, **query: str) -> Any:
+        return await self._request("GET", path, what, params=query)
+
+    async def _request(self, method: str, path: str, what: str, **more: Any) -> Any:
         try:
-            answer = await self._client.get(path, params=query)
+            answer = await self._client.request(method, path, **more)
         except httpx.HTTPError as error:
             raise UnavailableError(f"MLflow at {self._uri} does not answer: {error!r}", down=True) from error
         try:
             content = answer.json()
         except ValueError:
-            content = {}
-        if answer.is_success and content:
+            content = None
+        if answer.is_success and isinstance(content, dict) and (content or method == "POST"):
             return content
-        code, message = content.get("error_code", ""), content.get("message", answer.text[:200])
+        problem = content if isinstance(content, dict) else {}
+        code, message = problem.get("error_code", ""), problem.get("message", answer.text[:200])
         if code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise MissingError(f"MLflow has no {what}: {message}")
         said = f"MLflow at {self._uri} answers {answer.status_code} {code} about {what}: {message}"

@@ -20,8 +20,9 @@ from fairlead_operator.kinds import DEPLOYMENT, EVENT, MODEL_DEPLOYMENT, POD, Ki
 from fairlead_operator.kube import KubeError, NotFoundError
 from fairlead_operator.metrics import WRITES
 from fairlead_operator.observe import Observed, observe
+from fairlead_operator.registrar import Registrar
 from fairlead_operator.resolve import Resolver
-from fairlead_operator.status import Obstacle, invalid, status
+from fairlead_operator.status import invalid, status
 from fairlead_operator.store import Key, Store
 
 audit = logging.getLogger("fairlead.audit")
@@ -54,6 +55,7 @@ class Reconciler:
     resolver: Resolver
     children: Children
     analyst: Measures
+    registrar: Registrar
     defaults: PodDefaults
     clock: Callable[[], datetime]
     surroundings: Surroundings
@@ -65,13 +67,13 @@ class Reconciler:
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             self.children.forget(key.namespace, naming.child_name(key.name), naming.canary_name(key.name))
             self.analyst.forget(key)
+            self.registrar.settled(key)
             return None  # owner references delete the children
         old = api.read_status(raw.get("status"))
         try:
             md = ModelDeployment.model_validate(raw)
         except ValidationError as error:
-            await self._write(raw, old, invalid(raw, _explain(error), old, self._now()))
-            return None
+            return await self._write(raw, old, invalid(raw, _explain(error), old, self._now()))
 
         resolution = await self._resolve(md, old)
         seen, measured = self._observe(md), self.analyst.answer(key)
@@ -82,12 +84,12 @@ class Reconciler:
         if not obstacles and self._observe(md) != seen:  # applying may have made what was seen out of date
             seen = self._observe(md)
             plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults, measured)
-        await self._write(raw, old, status(md, plan, resolution, seen, obstacles, old, self._now()))
+        again = await self._write(raw, old, status(md, plan, resolution, seen, obstacles, old, self._now()))
         if plan.question is not None:
             self.analyst.ask(key, plan.question)
         elif plan.candidate is None:
             self.analyst.forget(key)
-        return _sooner(plan.check_after, obstacles)
+        return _sooner(plan.check_after, RETRY_OBSTACLE_SECONDS if obstacles else None, again)
 
     async def _resolve(self, md: ModelDeployment, old: Status) -> reference.Resolution:
         wanted = reference.parse(md.spec.model)
@@ -106,10 +108,18 @@ class Reconciler:
                 continue  # gone meanwhile
             WRITES.labels(POD.kind).inc()
 
-    async def _write(self, raw: Manifest, old: Status, new: Status) -> None:
-        """Writes the status if it changed; then tells what happened."""
-        if new.to_json() == raw.get("status", {}):
-            return
+    async def _write(self, raw: Manifest, old: Status, new: Status) -> float | None:
+        """Tells the model registry what is news, and writes the status if it changed. Returns seconds until what could
+        not be told is worth trying again."""
+        key = Key(raw["metadata"]["namespace"], raw["metadata"]["name"])
+        new = await self.registrar.tell(key, old, new)
+        if new.to_json() != raw.get("status", {}):
+            await self._store(raw, old, new)
+        self.registrar.settled(key)
+        return self.registrar.retry_after(new)
+
+    async def _store(self, raw: Manifest, old: Status, new: Status) -> None:
+        """Writes the status; then tells what happened."""
         metadata = {name: raw["metadata"][name] for name in ("name", "namespace", "uid")}
         manifest = {"apiVersion": api.API_VERSION, "kind": api.KIND, "metadata": metadata, "status": new.to_json()}
         try:
@@ -142,8 +152,7 @@ class Reconciler:
         return self.clock().replace(microsecond=0)
 
 
-def _sooner(check_after: float | None, obstacles: tuple[Obstacle, ...]) -> float | None:
-    waits = [check_after, RETRY_OBSTACLE_SECONDS if obstacles else None]
+def _sooner(*waits: float | None) -> float | None:
     return min((seconds for seconds in waits if seconds is not None), default=None)
 
 

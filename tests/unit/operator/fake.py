@@ -321,6 +321,11 @@ class FakeRegistry:
     calls: int = 0
     polls: int = 0
     """Calls about a registered model as a whole."""
+    tags: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    """Of versions (name and number) and of runs (no name)."""
+    told: list[tuple[tuple[str, str], str, str]] = field(default_factory=list)
+    deaf: bool = False
+    """Answers questions and takes no tags."""
 
     async def registered_model(self, name: str) -> RegisteredModel:
         self._call()
@@ -339,6 +344,21 @@ class FakeRegistry:
         if reference.run_id not in self.runs:
             raise MissingError(f"no run {reference.run_id}")
         return ModelRef(run_id=reference.run_id, model_uri=str(reference))
+
+    async def tag_version(self, name: str, version: str, key: str, value: str) -> None:
+        self._call()
+        self._version(name, int(version))
+        self._tag((name, version), key, value)
+
+    async def tag_run(self, run_id: str, key: str, value: str) -> None:
+        self._call()
+        self._tag(("", run_id), key, value)
+
+    def _tag(self, place: tuple[str, str], key: str, value: str) -> None:
+        if self.deaf:
+            raise UnavailableError("MLflow answers 403")
+        self.told.append((place, key, value))
+        self.tags.setdefault(place, {})[key] = value
 
     def _version(self, name: str, version: int) -> ModelRef:
         if version > len(self.runs):

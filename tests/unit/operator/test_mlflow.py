@@ -1,5 +1,6 @@
 """MLflow's answers, good and bad, as it words them."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -129,3 +130,33 @@ async def test_credentials_are_sent() -> None:
             await mlflow(answer, **credentials).run(RUN)
     assert seen[0].startswith("Basic ")
     assert seen[1] == "Bearer t"
+
+
+async def test_tags_are_set_by_post_and_an_empty_answer_is_enough() -> None:
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append((request.method, request.url.path, json.loads(request.content)))
+        return httpx.Response(200, json={})
+
+    adapter = mlflow(answer)
+    await adapter.tag_version("fraud", "3", "fairlead.ml.fraud", "Serving")
+    await adapter.tag_run(RUNS[0], "fairlead.ml.fraud", "Serving")
+    tag = {"key": "fairlead.ml.fraud", "value": "Serving"}
+    assert seen == [
+        ("POST", "/api/2.0/mlflow/model-versions/set-tag", {"name": "fraud", "version": "3", **tag}),
+        ("POST", "/api/2.0/mlflow/runs/set-tag", {"run_id": RUNS[0], **tag}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ((404, NOT_FOUND), MissingError),
+        ((403, {"error_code": "PERMISSION_DENIED"}), UnavailableError),
+        ((200, "<html>sign in</html>"), UnavailableError),
+    ],
+)
+async def test_a_tag_that_is_not_taken(answer: tuple[int, Any], error: type[Exception]) -> None:
+    with pytest.raises(error, match="fraud 3"):
+        await mlflow(answers(answer)).tag_version("fraud", "3", "key", "value")
