@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fairlead_operator.api import Manifest, ModelDeployment
-from fairlead_operator.desired import deployment, disruption, naming, network, service
+from fairlead_operator.desired import configmap, deployment, disruption, naming, network, service
 from fairlead_operator.desired.pods import PodDefaults, Template, Trial
 
 Place = tuple[str, str]
@@ -28,9 +28,11 @@ def desired(
     """The children this resource should have now. Without a template there is no Deployment among them, and those that
     exist stay as they are: nothing is resolved yet, or the resource is suspended."""
     manifests = [service.build(md), disruption.build(md), network.build(md, defaults)]
+    if configmap.swaps(md) and template is not None:
+        manifests.append(configmap.build(md, template.model))
     if trial is not None:
         manifests += [service.build_candidate(md), deployment.build_candidate(md, trial, defaults)]
     if template is None:
-        kept = {(kind, name) for kind in ("Deployment", "Service") for name in naming.names(md)}
+        kept = {(kind, name) for kind in ("ConfigMap", "Deployment", "Service") for name in naming.names(md)}
         return Desired(manifests, frozenset(kept))
     return Desired([*manifests, deployment.build(md, template, defaults)])

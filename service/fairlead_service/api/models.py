@@ -50,7 +50,7 @@ async def info(services: Use) -> ModelInfo:
     if serving is None:
         raise NoModel(NO_MODEL)
     manifest, state, previous = serving.manifest, services.load_state, services.slot.previous
-    progress = state.progress()
+    progress = None if state.running and state.running.is_of(manifest.identity) else state.progress()
     return ModelInfo.model_validate(
         {
             **manifest.model_dump(),
