@@ -32,6 +32,7 @@ class Kind:
 
 MODEL_DEPLOYMENT: Final = Kind(api.GROUP, api.VERSION, api.KIND, api.PLURAL, labelled=False)
 DEPLOYMENT: Final = Kind("apps", "v1", "Deployment", "deployments")
+CONFIG_MAP: Final = Kind("", "v1", "ConfigMap", "configmaps")
 SERVICE: Final = Kind("", "v1", "Service", "services")
 DISRUPTION_BUDGET: Final = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY: Final = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
@@ -47,6 +48,7 @@ CHILDREN: Final = {
     kind.kind: kind
     for kind in (
         DEPLOYMENT,
+        CONFIG_MAP,
         SERVICE,
         DISRUPTION_BUDGET,
         NETWORK_POLICY,

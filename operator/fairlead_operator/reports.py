@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from pydantic import AwareDatetime, TypeAdapter
 
-from fairlead_operator.api import Reason
+from fairlead_operator.api import ModelRef, Reason
 
 Label = bool | int | float | str
 Row = tuple[float | None, ...]
@@ -44,6 +44,18 @@ class Info:
     """The run that the pod would serve again without loading it."""
     loading: Loading | None = None
     failed_load: FailedLoad | None = None
+    model_uri: str | None = None
+
+    def serves(self, model: ModelRef) -> bool:
+        """Whether this is that very model. What the reference does not name may be anything: a pod that was asked by
+        less would not load it again either."""
+        of_run = model.model_uri.startswith("runs:/")  # versions are told apart by name and number
+        return (
+            self.run_id == model.run_id
+            and model.model_name in (None, self.model_name)
+            and model.model_version in (None, self.model_version)
+            and not (of_run and self.model_uri not in (None, model.model_uri))
+        )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fairlead_operator.desired.pods import PodDefaults
@@ -29,6 +29,11 @@ class Settings(BaseSettings):
     mlflow_credentials_secret: str | None = None
     """Name of a Secret whose entries the loaders get as environment variables (`MLFLOW_TRACKING_USERNAME`, …). Looked
     up in each ModelDeployment's own namespace; a namespace without it gets none. The operator never reads it."""
+
+    load_key: Annotated[SecretStr, Field(min_length=32)] | None = None
+    """A secret that the operator alone has. From it the tokens are made, one for each ModelDeployment, that pods ask
+    for before they swap models (strategy HotSwap) or hand out rows (`replaySamples`). Unset: whoever reaches a pod may
+    do both. Another key rolls those pods."""
 
     watch_namespaces: Annotated[tuple[str, ...], NoDecode] = ()
     """Comma-separated; empty watches all namespaces."""
@@ -129,4 +134,5 @@ class Settings(BaseSettings):
             trace_sample_ratio=self.trace_sample_ratio,
             mlflow_credentials_secret=self.mlflow_credentials_secret,
             egress_ports=self.egress_ports,
+            load_key=self.load_key.get_secret_value() if self.load_key else None,
         )

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import cast
 
 from fastapi import FastAPI, Request, Response
@@ -26,6 +27,7 @@ from fairlead_service.errors import Problem
 from fairlead_service.inference.batcher import Batcher
 from fairlead_service.inference.engine import Engine
 from fairlead_service.jobs import Children, Lane
+from fairlead_service.models import store
 from fairlead_service.models.bundle import BundleError
 from fairlead_service.models.slot import ModelError, Slot
 from fairlead_service.observability import logs
@@ -68,6 +70,7 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
         app.include_router(router)
     if settings.role == contract.ROLE_API:
         app.include_router(train.router)
+    if settings.role == contract.ROLE_API or settings.hot_swap:
         app.include_router(models.load_router)
     if settings.replay_samples:
         app.include_router(samples.router)
@@ -120,7 +123,7 @@ class Application(FastAPI):
 
 
 def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Services:
-    slot, registry = Slot(), Metrics()
+    slot, registry = Slot(keeps_previous=settings.hot_swap), Metrics()
     threads = ThreadPoolExecutor(settings.predict_threads, thread_name_prefix="predict")
     drain = Drain(settings.drain_seconds)
     batcher = Batcher(
@@ -137,7 +140,7 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         engine=Engine(slot, batcher, tracing),
         trainings=Lane("training", settings.train_queue),
         loads=Lane("load", settings.load_queue),
-        children=Children({**os.environ, contract.ENV_TRACKING_URI: settings.tracking_uri}),
+        children=Children(_environment(settings)),
         metrics=registry,
         tracing=tracing,
         drain=drain,
@@ -163,12 +166,21 @@ def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextMan
     return lifespan
 
 
+def _environment(settings: Settings) -> dict[str, str]:
+    """Of children, who run what may be other people's code: they are not told the token."""
+    inherited = {name: value for name, value in os.environ.items() if name != contract.ENV_LOAD_TOKEN}
+    return {**inherited, contract.ENV_TRACKING_URI: settings.tracking_uri}
+
+
 async def _start_predictor(services: Services) -> None:
     directory, started = services.settings.bundle_dir, time.perf_counter()
     try:
         if directory is None:
             raise BundleError(f"no bundle: set {contract.ENV_BUNDLE_DIR} to the directory that the loader wrote")
-        await services.activate(directory)
+        if services.settings.hot_swap:
+            await _start_swapping(services, directory)
+        else:
+            await services.activate(directory)
     except BundleError as error:
         raise _start_failed(services.settings, contract.FailureReason.MODEL_CORRUPT, error) from None
     except ModelError as error:
@@ -176,8 +188,24 @@ async def _start_predictor(services: Services) -> None:
     services.metrics.load("succeeded", time.perf_counter() - started)
 
 
+async def _start_swapping(services: Services, loaded: Path) -> None:
+    """Serves what served last, if the container was started again; else what the loader has written."""
+    try:
+        await asyncio.to_thread(lambda: services.open_store(store.beside(loaded)))
+        last = services.store.current()
+        if last is not None:
+            try:
+                await services.activate(last)
+                return
+            except (BundleError, ModelError) as error:
+                logs.event("log", f"the model of before the restart is not served: {error}", logging.WARNING)
+        await services.activate(await asyncio.to_thread(services.store.adopt, loaded))
+    except OSError as error:
+        raise BundleError(f"hot swap needs a bundle in a directory that can be written: {error}") from error
+
+
 async def _start_api(services: Services) -> None:
-    await asyncio.to_thread(services.open_store)
+    await asyncio.to_thread(services.open_store, services.settings.data_dir)
     directory = services.store.current()
     if directory is None:
         return

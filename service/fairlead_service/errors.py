@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Final
 import orjson
 from pydantic import BaseModel, Field
 
+from fairlead_service.contract import FailureReason
+
 MEDIA_TYPE: Final = "application/problem+json"
 UNEXPECTED: Final = "an unexpected error; it is in the server's log under this request's id"
 
@@ -220,6 +222,12 @@ def from_child(reason: str, message: str, where: str | None) -> Problem:
     errors = [FieldError(pointer=where, detail=message)] if where is not None else []
     headers = {"Retry-After": "5"} if kind is TrackingServerUnavailable else None
     return kind(message, errors, headers)
+
+
+def failure_reason(error: BaseException) -> FailureReason:
+    """Why a load failed, in the words that pods leave for the operator."""
+    reasons = [reason for reason in FailureReason if _BY_REASON[reason] is type(error)]
+    return reasons[0] if reasons else FailureReason.LOAD_FAILED
 
 
 def openapi_responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:

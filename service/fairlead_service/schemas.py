@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from fairlead_service.contract import FailureReason
 from fairlead_service.models.bundle import Label, Proof
 
 RUN_ID_PATTERN = r"^[0-9a-f]{32}$"
@@ -119,13 +120,30 @@ class TrainResponse(_Answer):
 
 
 class LoadResponse(_Answer):
-    status: Literal["loaded", "already-loaded"]
+    status: Literal["loaded", "already-loaded", "swapped-back"]
     run_id: str
     model_name: str | None = None
     model_version: str | None = None
     backend: str
     previous_run_id: str | None = Field(default=None, description="The run that served before")
     duration_seconds: float
+
+
+class LoadBegun(_Answer):
+    status: Literal["loading"] = "loading"
+    run_id: str
+
+
+class LoadProgress(_Answer):
+    run_id: str
+    stage: str = Field(description="waiting, fetch, check, prove, write or serve")
+
+
+class LoadFailure(_Answer):
+    run_id: str
+    reason: FailureReason
+    message: str
+    at: datetime
 
 
 class Health(_Answer):
@@ -169,6 +187,9 @@ class ModelInfo(_Answer):
     proof: Proof
     created_at: datetime = Field(description="When the bundle was written")
     loaded_at: datetime = Field(description="When this server took it")
+    previous: str | None = Field(description="The run that can be served again at once; predictors with hot swap only")
+    loading: LoadProgress | None = Field(description="What is being loaded while this model serves")
+    failed_load: LoadFailure | None = Field(description="The last load, if it failed")
 
 
 class Samples(_Answer):

@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     allow_pickle: bool = False
     """Whether models saved by pickle may be loaded. Loading one runs whatever code its author put into it."""
 
+    hot_swap: bool = False
+    """Role predictor: whether another model may be loaded beside the one that serves and take its place, by
+    `POST /model/load/RUN_ID`. The one before is kept in memory, and loading it again is a swap. Needs a `bundle_dir`
+    whose directory can be written, MLflow, and memory for two models and one that is being loaded."""
     replay_samples: Annotated[int, Field(ge=0, le=1000)] = 0
     """Newest rows of requests to keep, one row in four, for `GET /model/samples`. 0, the default, keeps none for it and
     has no such path: rows are users' data. The operator replays them against a model on trial."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fairlead_operator.api import Manifest, ModelDeployment
-from fairlead_operator.desired import autoscaling, deployment, disruption, naming, network, service
+from fairlead_operator.desired import autoscaling, configmap, deployment, disruption, naming, network, service
 from fairlead_operator.desired.pods import PodDefaults, Template, Trial
 from fairlead_operator.desired.surroundings import Surroundings
 
@@ -40,8 +40,10 @@ def desired(
     scaler = _autoscaler(md, template, around or Surroundings())
     kept = set(scaler.kept)
     if template is None:
-        kept.add(("Deployment", stable))
+        kept |= {("Deployment", stable), ("ConfigMap", stable)}
     else:
+        if configmap.swaps(md):
+            manifests.append(configmap.build(md, template.model))
         manifests.append(deployment.build(md, template, defaults))
     if frozen:
         kept |= {("Deployment", canary), ("Service", canary)}

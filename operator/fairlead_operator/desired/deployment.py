@@ -1,4 +1,5 @@
-"""The Deployments: the run is part of the pod template, so that Kubernetes does the rolling."""
+"""The Deployments: the run is part of the pod template, so that Kubernetes does the rolling; but for pods that swap
+models (`configmap`)."""
 
 import copy
 import hashlib
@@ -8,8 +9,8 @@ from typing import Any, Final
 
 from fairlead_operator import api, contract
 from fairlead_operator.api import Manifest, ModelDeployment, ModelRef
-from fairlead_operator.desired import naming
-from fairlead_operator.desired.pods import PodDefaults, Template, Trial
+from fairlead_operator.desired import configmap, naming
+from fairlead_operator.desired.pods import PodDefaults, Template, Trial, load_token
 
 BUNDLE_MOUNT: Final = "/bundle"
 BUNDLE_DIR: Final = "/bundle/current"
@@ -106,17 +107,21 @@ def _template(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDef
         "serviceAccountName": spec.service_account_name,
     }
     pod |= {name: value for name, value in optional.items() if value}
-    labels = naming.labels(md) | {api.TRACK_LABEL: api.STABLE, api.RUN_LABEL: model.run_id}
+    labels = naming.labels(md) | {api.TRACK_LABEL: api.STABLE}
+    if not configmap.swaps(md):
+        labels[api.RUN_LABEL] = model.run_id
     return {"metadata": {"labels": labels}, "spec": pod}
 
 
 def _loader(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefaults) -> Manifest:
-    """Fetches and checks the model. It alone talks to MLflow, so it alone gets the credentials."""
+    """Fetches and checks the model. It alone talks to MLflow, so it alone gets the credentials; but for a server that
+    swaps models, whose children do the same."""
     container = _container("loader", contract.LOADER_COMMAND, md, model, image, defaults)
     container["volumeMounts"][0]["readOnly"] = False
     container["terminationMessagePolicy"] = "File"
-    if defaults.mlflow_credentials_secret:
-        container["envFrom"] = [{"secretRef": {"name": defaults.mlflow_credentials_secret, "optional": True}}]
+    recorded = [{"configMapRef": {"name": naming.child_name(md.metadata.name)}}] if configmap.swaps(md) else []
+    if sources := [*recorded, *_credentials(defaults)]:
+        container["envFrom"] = sources
     return container
 
 
@@ -127,7 +132,17 @@ def _server(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefau
     container["startupProbe"] = _probe(contract.LIVE_PATH, period=1, failures=120)
     container["readinessProbe"] = _probe(contract.READY_PATH, period=1, failures=3)
     container["livenessProbe"] = _probe(contract.LIVE_PATH, period=10, failures=3)
+    if configmap.swaps(md):
+        container["volumeMounts"][0]["readOnly"] = False
+        if sources := _credentials(defaults):
+            container["envFrom"] = sources
     return container
+
+
+def _credentials(defaults: PodDefaults) -> list[Manifest]:
+    """For MLflow."""
+    secret = defaults.mlflow_credentials_secret
+    return [{"secretRef": {"name": secret, "optional": True}}] if secret else []
 
 
 def _container(
@@ -161,10 +176,7 @@ def _container(
 def _environment(md: ModelDeployment, model: ModelRef, defaults: PodDefaults) -> list[Manifest]:
     ours = {
         contract.ENV_ROLE: contract.ROLE_PREDICTOR,
-        contract.ENV_MODEL_URI: model.model_uri,
-        contract.ENV_RUN_ID: model.run_id,
-        contract.ENV_MODEL_NAME: model.model_name or "",
-        contract.ENV_MODEL_VERSION: model.model_version or "",
+        **({} if configmap.swaps(md) else configmap.variables(model)),
         contract.ENV_BUNDLE_DIR: BUNDLE_DIR,
         contract.ENV_ALLOW_PICKLE: "true" if md.spec.model.allow_pickle else "false",
         contract.ENV_DRAIN_SECONDS: str(DRAIN_SECONDS),
@@ -172,6 +184,10 @@ def _environment(md: ModelDeployment, model: ModelRef, defaults: PodDefaults) ->
     }
     if md.spec.rollout.replay_samples:
         ours[contract.ENV_REPLAY_SAMPLES] = str(md.spec.rollout.replay_samples)
+    if configmap.swaps(md):
+        ours[contract.ENV_HOT_SWAP] = "true"
+    if (configmap.swaps(md) or md.spec.rollout.replay_samples) and (token := load_token(md, defaults)):
+        ours[contract.ENV_LOAD_TOKEN_SHA256] = hashlib.sha256(token.encode()).hexdigest()
     replaceable = _tracing(defaults.otlp_endpoint, defaults.trace_sample_ratio) if defaults.otlp_endpoint else {}
     theirs = [variable.model_dump(by_alias=True, exclude_none=True) for variable in md.spec.env]
     taken = {variable["name"] for variable in theirs}

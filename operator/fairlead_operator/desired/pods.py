@@ -1,10 +1,11 @@
 """What a Deployment is made from, beside the resource itself."""
 
-from dataclasses import dataclass
+import hmac
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-from fairlead_operator.api import ModelRef
+from fairlead_operator.api import ModelDeployment, ModelRef
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class PodDefaults:
     """A Secret in the resource's own namespace, given to the loader as environment variables."""
     egress_ports: tuple[int, ...] = ()
     """More ports that pods may connect to, such as 443 for an object store."""
+    load_key: str | None = field(default=None, repr=False)
+    """What the tokens are made from that pods ask for before they swap models or hand out rows."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,15 @@ class Trial:
     model: ModelRef
     image: str
     replicas: int
+
+
+def load_token(md: ModelDeployment, defaults: PodDefaults) -> str | None:
+    """The bearer token of one resource's pods, which know only its digest: nobody has to be able to read or write
+    Secrets in their namespace, and no pod learns a token that another one takes."""
+    if defaults.load_key is None:
+        return None
+    place = f"{md.metadata.namespace}/{md.metadata.name}"
+    return hmac.digest(defaults.load_key.encode(), place.encode(), "sha256").hex()
 
 
 def port_of(uri: str) -> int:

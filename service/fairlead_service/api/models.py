@@ -1,24 +1,23 @@
-"""`GET /model/info` for both roles, `POST /model/load/{run_id}` for role api."""
+"""`GET /model/info` for both roles; `POST /model/load/{run_id}` for role api, and for predictors that swap models."""
 
-import asyncio
 import re
-import time
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as PathParameter
 
-from fairlead_service import errors
-from fairlead_service.api.services import Services, Use, client_address
-from fairlead_service.errors import NoModel, Problem, openapi_responses
+from fairlead_service import contract, errors
+from fairlead_service.api import loads
+from fairlead_service.api.authorization import authorized
+from fairlead_service.api.services import Use, client_address
+from fairlead_service.errors import NoModel, openapi_responses
 from fairlead_service.inference.engine import NO_MODEL
-from fairlead_service.jobs import Limits
-from fairlead_service.models.bundle import BundleError
-from fairlead_service.models.slot import ModelError, Serving
-from fairlead_service.observability import logs
-from fairlead_service.schemas import RUN_ID_PATTERN, LoadResponse, ModelInfo
+from fairlead_service.models.wanted import Wanted
+from fairlead_service.schemas import RUN_ID_PATTERN, LoadBegun, LoadResponse, ModelInfo, ModelName
 
+_BEGUN: Final[dict[int | str, dict[str, Any]]] = {
+    202: {"model": LoadBegun, "description": "It is being loaded; `/model/info` says how far it is"}
+}
 info_router = APIRouter(tags=["model"])
 load_router = APIRouter(tags=["model"])
 
@@ -30,15 +29,28 @@ RunId = Annotated[
         examples=["6f2c1d0e9b3a4c5d8e7f60718293a4b5"],
     ),
 ]
+ModelUri = Annotated[
+    str | None,
+    Query(
+        description="Which of the run's models, as `runs:/…` or `models:/…`; left out: the only one, or `model`",
+        max_length=1000,
+        pattern=r"^(runs|models):/[^\x00-\x1f\x7f]+$",
+    ),
+]
+Named = Annotated[ModelName | None, Query(description="The registered model, for the record and for answers")]
+Numbered = Annotated[str | None, Query(description="Its version", max_length=20, pattern=r"^[1-9][0-9]*$")]
+Wait = Annotated[bool, Query(description="Whether to answer only when the model serves")]
 
 
-@info_router.get("/model/info", summary="The model that serves now", responses=openapi_responses(NoModel))
+@info_router.get(contract.INFO_PATH, summary="The model that serves now", responses=openapi_responses(NoModel))
 async def info(services: Use) -> ModelInfo:
-    """Where it comes from, what it takes and answers, with what it was trained, and what was checked at its load."""
+    """Where it comes from, what it takes and answers, with what it was trained, what was checked at its load; and what
+    is being loaded in its place."""
     serving = services.slot.current
     if serving is None:
         raise NoModel(NO_MODEL)
-    manifest = serving.manifest
+    manifest, state, previous = serving.manifest, services.load_state, services.slot.previous
+    progress = None if state.running and state.running.is_of(manifest.identity) else state.progress()
     return ModelInfo.model_validate(
         {
             **manifest.model_dump(),
@@ -49,14 +61,22 @@ async def info(services: Use) -> ModelInfo:
             "model_version": manifest.identity.version,
             "backend": serving.backend.name,
             "loaded_at": serving.loaded_at,
-        }
+            "previous": previous.run_id if previous is not None else None,
+            "loading": dict(zip(("run_id", "stage"), progress, strict=True)) if progress is not None else None,
+            "failed_load": state.failed,
+        },
+        from_attributes=True,
     )
 
 
 @load_router.post(
-    "/model/load/{run_id}",
+    contract.LOAD_PATH,
     summary="Serve the model of a run",
-    responses=openapi_responses(
+    dependencies=[Depends(authorized)],
+    response_model=LoadResponse,
+    responses=_BEGUN
+    | openapi_responses(
+        errors.Unauthorized,
         errors.ModelNotFound,
         errors.InvalidInput,
         errors.ModelCorrupt,
@@ -73,78 +93,29 @@ async def info(services: Use) -> ModelInfo:
         errors.ChildTimedOut,
     ),
 )
-async def load(run_id: RunId, request: Request, services: Use) -> LoadResponse:
+async def load(
+    run_id: RunId,
+    request: Request,
+    services: Use,
+    model_uri: ModelUri = None,
+    model_name: Named = None,
+    model_version: Numbered = None,
+    wait: Wait = True,
+) -> LoadResponse | Response:
     """Fetches the run's model from MLflow, checks and builds it in a process of its own, and serves it.
 
     The model that served before goes on serving until the new one has answered its own input example, and after that
     if anything of it fails. Loads are done one after the other; loading what already serves does nothing.
+
+    With `wait=false` the load is begun in place of the one that was begun so before. Predictors have this path only
+    with `FAIRLEAD_HOT_SWAP`; they keep the model that served before, and loading it again takes no time.
     """
     if not re.fullmatch(RUN_ID_PATTERN, run_id):
         raise errors.InvalidInput(f"{run_id[:100]!r} is no run id; send the 32 hexadecimal digits that MLflow shows")
-    return await asyncio.shield(asyncio.create_task(_load(services, run_id, client_address(request))))
-
-
-async def _load(services: Services, run_id: str, client: str) -> LoadResponse:
-    started = time.perf_counter()
-    try:
-        async with services.loads.turn():
-            current = services.slot.current
-            if current is not None and current.run_id == run_id:
-                return _answer("already-loaded", current, run_id, started)
-            with services.tracing.span("load", {"fairlead.run_id": run_id}):
-                old, new = await _fetch_and_activate(services, run_id)
-    except BaseException as error:
-        slug = error.slug if isinstance(error, Problem) else errors.InternalError.slug
-        services.metrics.load("failed", time.perf_counter() - started)
-        logs.audit("load", "failed", client, run_id=run_id, problem=slug)
-        raise
-    services.metrics.load("succeeded", time.perf_counter() - started)
-    logs.audit("load", "succeeded", client, run_id=run_id, previous_run_id=old.run_id if old else None)
-    return _answer("loaded", new, old.run_id if old else None, started)
-
-
-async def _fetch_and_activate(services: Services, run_id: str) -> tuple[Serving | None, Serving]:
-    bundle = services.store.new_bundle()
-    try:
-        await _child(services, run_id, bundle)
-        old, new = await services.activate(bundle)
-    except (BundleError, ModelError) as error:
-        services.store.discard(bundle)
-        raise errors.LoadFailed(str(error)) from error
-    except BaseException:
-        services.store.discard(bundle)
-        raise
-    return old, new
-
-
-async def _child(services: Services, run_id: str, bundle: Path) -> None:
-    settings = services.settings
-    command: list[str | Path] = [*services.commands.load, "--model-uri", f"runs:/{run_id}"]
-    command += ["--bundle", bundle, "--run-id", run_id]
-    if settings.allow_pickle:
-        command.append("--allow-pickle")
-    await services.children.run(
-        command,
-        Limits(
-            seconds=settings.load_timeout_seconds,
-            grace_seconds=settings.child_grace_seconds,
-            niceness=0,  # somebody waits for it, and it is short
-            memory_bytes=settings.child_memory_bytes,
-        ),
-        environment=services.tracing.child_environment(),
-    )
-
-
-def _answer(status: str, serving: Serving, previous: str | None, started: float) -> LoadResponse:
-    identity = serving.manifest.identity
-    return LoadResponse.model_validate(
-        {
-            "status": status,
-            "run_id": identity.run_id,
-            "model_name": identity.name,
-            "model_version": identity.version,
-            "backend": serving.backend.name,
-            "previous_run_id": previous,
-            "duration_seconds": round(time.perf_counter() - started, 3),
-        }
-    )
+    wanted = Wanted(run_id, model_uri, model_name, model_version)
+    if wait:
+        return await loads.load(services, wanted, client_address(request))
+    answer = await loads.begin(services, wanted, client_address(request))
+    if answer is not None:
+        return answer
+    return Response(LoadBegun(run_id=run_id).model_dump_json(), 202, media_type="application/json")

@@ -19,6 +19,7 @@ from fairlead_service.inference.raw import Handle, RawEndpoint, Refuse, problem_
 from fairlead_service.jobs import Children, Lane
 from fairlead_service.models.slot import Serving, Slot, prepare
 from fairlead_service.models.store import Store
+from fairlead_service.models.wanted import LoadState
 from fairlead_service.observability import logs
 from fairlead_service.observability.metrics import Metrics
 from fairlead_service.observability.requests import Observer
@@ -51,21 +52,22 @@ class Services:
     threads: ThreadPoolExecutor
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
+    load_state: LoadState = field(default_factory=LoadState)
     _store: Store | None = None
     _activation: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def store(self) -> Store:
-        """Role api's disk; opened by the lifespan."""
-        assert self._store is not None, "only role api has a store, once it has started"
+        """Where models that are loaded while another serves are; opened by the lifespan."""
+        assert self._store is not None, "only role api and predictors that swap have a store, once they have started"
         return self._store
 
     @property
     def uptime_seconds(self) -> float:
         return round(time.monotonic() - self.started, 3)
 
-    def open_store(self) -> None:
-        self._store = Store(self.settings.data_dir)
+    def open_store(self, directory: Path) -> None:
+        self._store = Store(directory)
 
     async def activate(self, directory: Path) -> tuple[Serving | None, Serving]:
         """Serves the bundle in `directory` from the next request on; returns what served before and what serves now.
@@ -73,12 +75,20 @@ class Services:
         One at a time; raises BundleError or ModelError, and then what served goes on serving.
         """
         async with self._activation:
-            new = await asyncio.to_thread(prepare, directory, self.settings.replay_samples)
-            old = self.slot.swap(new)
-            self.metrics.serving(new)
-            if self._store is not None:
-                await asyncio.to_thread(_remember, self._store, directory)
-            return old, new
+            self.slot.make_room()
+            return await self._swap(await asyncio.to_thread(prepare, directory, self.settings.replay_samples))
+
+    async def serve(self, new: Serving) -> tuple[Serving | None, Serving]:
+        """As `activate`, with a model that is in memory."""
+        async with self._activation:
+            return await self._swap(new)
+
+    async def _swap(self, new: Serving) -> tuple[Serving | None, Serving]:
+        old = self.slot.swap(new)
+        self.metrics.serving(new)
+        if self._store is not None:
+            await asyncio.to_thread(_remember, self._store, new.bundle.directory)
+        return old, new
 
     async def close(self) -> None:
         """Ends the work that would keep the server from leaving."""

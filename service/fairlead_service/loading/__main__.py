@@ -18,7 +18,6 @@ from fairlead_service.loading.tracking import TrackingClient, TrackingServer
 from fairlead_service.loading.versions import VersionPolicy
 from fairlead_service.models.bundle import Bundle
 
-ENV_TERMINATION_LOG: Final = "FAIRLEAD_TERMINATION_LOG"
 ENV_VERSION_POLICY: Final = "FAIRLEAD_VERSION_POLICY"
 ENV_MAX_MODEL_BYTES: Final = "FAIRLEAD_MAX_MODEL_BYTES"
 
@@ -98,7 +97,7 @@ def _summary(found: Bundle) -> dict[str, Any]:
 
 def _fail(channel: wire.Channel, environment: Mapping[str, str], reason: FailureReason, message: str) -> int:
     channel.send(wire.Failure(reason=reason, message=message))
-    termination.write(Path(environment.get(ENV_TERMINATION_LOG, contract.TERMINATION_LOG)), reason, message)
+    termination.write(Path(environment.get(contract.ENV_TERMINATION_LOG, contract.TERMINATION_LOG)), reason, message)
     return 1
 
 

@@ -93,15 +93,23 @@ class Serving:
 
 
 class Slot:
-    """Holds the serving model; only the event loop's thread writes it."""
+    """Holds the serving model, and the one before if that is to be kept; only the event loop's thread writes it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_previous: bool = False) -> None:
+        self._keeps_previous = keeps_previous
         self.current: Serving | None = None
+        self.previous: Serving | None = None
 
     def swap(self, new: Serving) -> Serving | None:
         """Serves `new` from the next request on; returns what served before."""
         old, self.current = self.current, new
+        if self._keeps_previous:
+            self.previous = old
         return old
+
+    def make_room(self) -> None:
+        """Before a third model is built: two are enough in memory."""
+        self.previous = None
 
 
 def prepare(directory: Path, samples: int = 0) -> Serving:

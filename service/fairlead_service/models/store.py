@@ -1,6 +1,8 @@
-"""Bundles and job files on the disk of role api, and which bundle served last, so that a restart serves it again."""
+"""Bundles and job files on the disk of role api, or beside a predictor's bundle, and which bundle served last, so that
+a restart serves it again."""
 
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -9,9 +11,30 @@ import uuid
 from pathlib import Path
 from typing import Final
 
+from fairlead_service.models.bundle import MANIFEST
 from fairlead_service.observability import logs
 
 _CURRENT: Final = "current.json"
+_SWAPS: Final = "swaps-"
+
+
+def beside(bundle: Path) -> Path:
+    """Where a predictor keeps what it swaps to: beside the bundle that the loader wrote, and only as long as that is
+    the same. The containers of a pod may be started again without the loader, and then the model that served last
+    shall serve; a loader that has written another one knows better. Stores of other bundles are removed."""
+    digest = hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()[:16]
+    own = bundle.parent / f"{_SWAPS}{digest}"
+    for path in bundle.parent.glob(f"{_SWAPS}*"):
+        if path != own:
+            shutil.rmtree(path, ignore_errors=True)
+    return own
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 class Store:
@@ -40,6 +63,12 @@ class Store:
     def new_bundle(self) -> Path:
         """A path for a bundle that does not exist yet."""
         return self._bundles / uuid.uuid4().hex
+
+    def adopt(self, bundle: Path) -> Path:
+        """The bundle as one of the store's own, without a second copy of its files where the disk has links."""
+        path = self.new_bundle()
+        shutil.copytree(bundle, path, copy_function=_link)
+        return path
 
     def new_job(self) -> Path:
         """An empty directory for one job's files."""

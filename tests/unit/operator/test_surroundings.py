@@ -64,7 +64,7 @@ def test_kopf_has_nowhere_to_write() -> None:
     settings = kopf_settings()
     assert not settings.posting.enabled
     assert settings.scanning.disabled
-    assert len(settings.watching.label_selectors) == 6, "all but ModelDeployments are filtered by the server"
+    assert len(settings.watching.label_selectors) == len(WATCHED) - 1, "all but ModelDeployments are filtered by the server"
 
 
 def test_every_log_line_is_one_json_object() -> None:
