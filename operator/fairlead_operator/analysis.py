@@ -137,7 +137,8 @@ class Analyst:
         """The candidate's input example and what users sent lately, as rows of the candidate's features."""
         rows = list(info.input_example or ())
         if question.replay_samples and question.serving:
-            kept = await self._pods.samples(question.serving[0].ip, question.replay_samples)
+            pod = question.serving[0]
+            kept = await self._pods.samples(pod.ip, question.replay_samples, question.token)
             rows += _reordered(kept, info.feature_names)
         return rows, info.feature_names
 

@@ -46,6 +46,8 @@ class Question:
     """How far to look back."""
     min_requests: int
     replay_samples: int
+    token: str | None
+    """What pods ask for before they hand out users' rows."""
     latency_milliseconds: int | None
     success_percent: float | None
     max_disagreement_percent: float | None

@@ -30,6 +30,7 @@ QUESTION = Question(
     window_seconds=60,
     min_requests=50,
     replay_samples=0,
+    token=None,
     latency_milliseconds=250,
     success_percent=99.5,
     max_disagreement_percent=None,
