@@ -139,7 +139,7 @@ class Analyst:
         if question.replay_samples and question.serving:
             pod = question.serving[0]
             kept = await self._pods.samples(pod.ip, question.replay_samples, question.token)
-            rows += _reordered(kept, info.feature_names)
+            rows += _reordered(kept, info.feature_names, len(rows[0]) if rows else None)
         return rows, info.feature_names
 
     async def _send(
@@ -195,10 +195,11 @@ def _together(traffic: Sample, replayed: Sample) -> Sample:
     return Sample(traffic.requests + replayed.requests, traffic.failed + replayed.failed, replayed.p95_milliseconds)
 
 
-def _reordered(kept: Samples, features: Sequence[str] | None) -> list[Row]:
-    """Kept rows in the candidate's order of features; none if they are other features."""
+def _reordered(kept: Samples, features: Sequence[str] | None, width: int | None) -> list[Row]:
+    """Kept rows in the candidate's order of features: by name where both models have names, else as they are. None if
+    the candidate has other features, or `width` of them and the rows have not."""
     if kept.columns is None or features is None:
-        return list(kept.features) if kept.columns is None and features is None else []
+        return [row for row in kept.features if width in (None, len(row))]
     places: Mapping[str, int] = {name: place for place, name in enumerate(kept.columns)}
     if set(places) != set(features):
         return []

@@ -9,7 +9,7 @@ from tests.cluster import spoilt
 from tests.cluster.steps import Data, Fit, Models, Namespace
 
 STEPS = {"strategy": "Canary", "steps": [0, 50], "stepSeconds": 15, "minRequests": 20, "progressDeadlineSeconds": 120}
-SLO = {"latencyMilliseconds": 50, "successPercent": "99"}
+SLO = {"latencyMilliseconds": 100, "successPercent": "99"}
 
 
 @pytest.fixture(scope="session")

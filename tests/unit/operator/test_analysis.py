@@ -118,6 +118,15 @@ async def test_without_an_example_recent_rows_will_do(kept: tuple[Row, ...]) -> 
         assert "log it with one" in found.problem
 
 
+@pytest.mark.parametrize(("width", "sent"), [(2, {(9.0, 8.0)}), (3, set())])
+async def test_rows_without_names_are_sent_as_they_are_if_they_are_as_wide(width: int, sent: set[Row]) -> None:
+    pods = FakePods(
+        {CANDIDATE: "yes", SERVING: "yes"}, kept=Samples(((9.0, 8.0),) if width == 2 else ((1.0, 2.0, 3.0),))
+    )
+    await measured(replace(DARK, replay_samples=5), pods)
+    assert {row for _, row in pods.asked} == {*EXAMPLE, *sent}
+
+
 async def test_enough_requests_are_judged_by_what_prometheus_saw() -> None:
     pods = FakePods({CANDIDATE: "yes", SERVING: "yes"})
     found = await measured(STEP, pods, FakeTraffic())
