@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fairlead_operator.api import Manifest, ModelDeployment
-from fairlead_operator.desired import autoscaling, deployment, disruption, naming, network, service
+from fairlead_operator.desired import alerts, autoscaling, deployment, disruption, naming, network, service
 from fairlead_operator.desired.pods import PodDefaults, Template, Trial
 from fairlead_operator.desired.surroundings import Surroundings
 
@@ -37,7 +37,10 @@ def desired(
     manifests = [service.build(md), disruption.build(md), network.build(md, defaults)]
     if trial is not None:
         manifests += [service.build_candidate(md), deployment.build_candidate(md, trial, defaults)]
-    scaler = _autoscaler(md, template, around or Surroundings())
+    around = around or Surroundings()
+    if md.spec.slo and (rule := alerts.build(md, md.spec.slo, around)):
+        manifests.append(rule)
+    scaler = _autoscaler(md, template, around)
     if template is None:
         kept = {(kind, name) for kind in ("Deployment", "Service") for name in naming.names(md)}
         return Desired(manifests, frozenset(kept) | scaler.kept)
