@@ -43,7 +43,7 @@ class Children:
         KubeError for what may pass."""
         manifests = children.manifests
         results = await asyncio.gather(*(self._one(md, manifest) for manifest in manifests), return_exceptions=True)
-        obstacles = [Obstacle(Reason.AUTOSCALER_MISSING, message) for message in children.unmet]
+        obstacles = [_unscaled(message) for message in children.unmet]
         for manifest, result in zip(manifests, results, strict=True):
             if isinstance(result, RefusedError):
                 obstacles.append(_refused(manifest, result))
@@ -88,7 +88,7 @@ class Children:
     def _without(self, kind: Kind) -> Obstacle | None:
         """Autoscaling was asked for, so its lack is told on the resource; the lack of anything else only in the log."""
         if kind.needs in INSTALL:
-            return Obstacle(Reason.AUTOSCALER_MISSING, INSTALL[kind.needs])
+            return _unscaled(INSTALL[kind.needs])
         self._groups.missed(kind.needs, f"no {kind.kind} is made.")
         return None
 
@@ -163,9 +163,14 @@ def _conflict(kind: Kind, live: Manifest) -> Obstacle:
         message = f"{kind.kind} {metadata['name']} of an earlier resource is still being deleted."
     else:
         message = f"{kind.kind} {metadata['name']} belongs to somebody else: delete it, or rename this resource."
-    return Obstacle(Reason.NAME_CONFLICT, message)
+    return Obstacle(Reason.NAME_CONFLICT, message, kind.about)
+
+
+def _unscaled(message: str) -> Obstacle:
+    return Obstacle(Reason.AUTOSCALER_MISSING, message, "autoscaler")
 
 
 def _refused(manifest: Manifest, error: RefusedError) -> Obstacle:
     reason = Reason.INVALID_SPEC if error.invalid else Reason.APPLY_REFUSED
-    return Obstacle(reason, f"{manifest['kind']} {manifest['metadata']['name']} is refused: {error.message}")
+    message = f"{manifest['kind']} {manifest['metadata']['name']} is refused: {error.message}"
+    return Obstacle(reason, message, CHILDREN[manifest["kind"]].about)

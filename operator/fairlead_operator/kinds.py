@@ -1,7 +1,7 @@
 """The kinds the operator reads and writes."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from fairlead_operator import api
 
@@ -17,6 +17,7 @@ class Kind:
     """Whether only objects with our owner label are ours to see."""
     needs: str = ""
     """An API group that objects of this kind are of no use without, and that a cluster may not have."""
+    about: Literal["pods", "autoscaler", "alerts"] = "pods"
 
     @property
     def optional(self) -> bool:
@@ -40,9 +41,17 @@ POD: Final = Kind("", "v1", "Pod", "pods")
 EVENT: Final = Kind("", "v1", "Event", "events")
 
 HORIZONTAL_POD_AUTOSCALER: Final = Kind(
-    "autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", needs="custom.metrics.k8s.io"
+    "autoscaling",
+    "v2",
+    "HorizontalPodAutoscaler",
+    "horizontalpodautoscalers",
+    needs="custom.metrics.k8s.io",
+    about="autoscaler",
 )
-SCALED_OBJECT: Final = Kind("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects", needs="keda.sh")
+SCALED_OBJECT: Final = Kind("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects", needs="keda.sh", about="autoscaler")
+PROMETHEUS_RULE: Final = Kind(
+    "monitoring.coreos.com", "v1", "PrometheusRule", "prometheusrules", needs="monitoring.coreos.com", about="alerts"
+)
 
 CHILDREN: Final = {
     kind.kind: kind
@@ -54,6 +63,7 @@ CHILDREN: Final = {
         NETWORK_POLICY,
         HORIZONTAL_POD_AUTOSCALER,
         SCALED_OBJECT,
+        PROMETHEUS_RULE,
     )
 }
 OPTIONAL: Final = tuple(kind for kind in CHILDREN.values() if kind.optional)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from fairlead_operator.api import STABLE, Condition, Manifest, ModelDeployment, Reason, Status
 from fairlead_operator.conditions import Finding, merge
@@ -17,6 +18,8 @@ class Obstacle:
 
     reason: Reason
     message: str
+    about: Literal["pods", "autoscaler", "alerts"] = "pods"
+    """The models serve as they should without the last two."""
 
 
 def status(
@@ -29,13 +32,14 @@ def status(
     now: datetime,
 ) -> Status:
     """What is written to `/status`. Computed from its own result, it is itself again."""
-    unscaled = tuple(found for found in obstacles if found.reason is Reason.AUTOSCALER_MISSING)
-    verdict = _obstructed(plan.verdict, tuple(found for found in obstacles if found not in unscaled))
+    verdict = _obstructed(plan.verdict, tuple(found for found in obstacles if found.about == "pods"))
+    beside = tuple(found for found in obstacles if found.about != "pods")
+    unscaled = tuple(found for found in beside if found.about == "autoscaler")
     findings = [_ready(md, plan, seen, verdict), _model_resolved(md, resolution), _up_to_date(verdict)]
     if unscaled or (md.spec.autoscaling and seen.deployment and (not plan.template or plan.template.replicas is None)):
         findings.append(_autoscaled(unscaled))
-    if unscaled and not verdict.progress:  # the models themselves are as they should be, and UpToDate says so
-        findings.append(Finding("Stalled", "True", unscaled[0].reason, unscaled[0].message))
+    if beside and not verdict.progress:
+        findings.append(Finding("Stalled", "True", beside[0].reason, beside[0].message))
     if verdict.progress:
         findings.append(Finding(verdict.progress, "True", verdict.reason, verdict.message))
     deployment = seen.deployment

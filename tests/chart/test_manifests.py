@@ -10,6 +10,9 @@ import promql_parser
 import pytest
 import yaml
 
+from fairlead_operator.api import ModelDeployment
+from fairlead_operator.desired import alerts
+from fairlead_operator.desired.surroundings import Surroundings
 from fairlead_service.observability.metrics import Metrics
 from tests.chart.rendering import CHART, ROOT, Helm, crd_validator, documents, pick, render
 from tools import sync_charts
@@ -119,22 +122,41 @@ def exported() -> dict[str, set[str]]:
     return found
 
 
+def recorded() -> dict[str, set[str]]:
+    """Series that the operator has recorded for a model with service levels → their labels."""
+    promised = ModelDeployment.model_validate(
+        {
+            "metadata": {"name": "fraud", "namespace": "ml", "uid": "1"},
+            "spec": {
+                "model": {"uri": "models:/fraud/1"},
+                "slo": {"successPercent": "99.5", "latencyMilliseconds": 250},
+            },
+        }
+    )
+    assert promised.spec.slo is not None
+    rule = alerts.build(promised, promised.spec.slo, Surroundings())
+    assert rule is not None
+    rules = [rule for group in rule["spec"]["groups"] for rule in group["rules"]]
+    return {rule["record"]: set(rule["labels"]) for rule in rules if "record" in rule}
+
+
 SCRAPED = {"namespace", "pod", "model_deployment", "le", "job", "instance"}
 """Labels that scraping adds."""
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_every_query_parses_and_reads_series_the_service_exports(path: Path) -> None:
-    series = exported()
+def test_every_query_parses_and_reads_series_that_exist(path: Path) -> None:
+    series = exported() | recorded()
     read = set()
     for where, query in queries(json.loads(path.read_text())):
         for selector in selectors(promql_parser.parse(query)):
             name = selector.name
-            assert name in series, f"{where}: the service exports no {name}"
+            assert name in series, f"{where}: nobody exports {name}"
             labels = {matcher.name for matcher in selector.matchers.matchers}
             assert labels <= series[name] | SCRAPED, f"{where}: {name} has no label {labels - series[name] - SCRAPED}"
             read.add(name)
     assert len(read) >= 10, "the walk over parsed queries finds too little"
+    assert recorded().keys() <= read, "what is recorded is drawn"
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)

@@ -32,6 +32,9 @@ COLLECTIONS = {
     "event": ("/api/v1", "events"),
     "pdb": ("/apis/policy/v1", "poddisruptionbudgets"),
     "netpol": ("/apis/networking.k8s.io/v1", "networkpolicies"),
+    "hpa": ("/apis/autoscaling/v2", "horizontalpodautoscalers"),
+    "scaledobject": ("/apis/keda.sh/v1alpha1", "scaledobjects"),
+    "rule": ("/apis/monitoring.coreos.com/v1", "prometheusrules"),
 }
 OWNED = ("deployment", "service", "pdb", "netpol")
 OWNER_LABEL = "fairlead.dev/model-deployment"

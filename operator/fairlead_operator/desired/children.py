@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fairlead_operator.api import Manifest, ModelDeployment
-from fairlead_operator.desired import autoscaling, configmap, deployment, disruption, naming, network, service
+from fairlead_operator.desired import alerts, autoscaling, configmap, deployment, disruption, naming, network, service
 from fairlead_operator.desired.pods import PodDefaults, Template, Trial
 from fairlead_operator.desired.surroundings import Surroundings
 
@@ -36,8 +36,11 @@ def desired(
     """The children this resource should have now. Without a template there is no Deployment among them, and one that
     exists stays as it is; so does what belongs to a canary where that is frozen."""
     manifests = [service.build(md), disruption.build(md), network.build(md, defaults)]
+    around = around or Surroundings()
+    if md.spec.slo and (rule := alerts.build(md, md.spec.slo, around)):
+        manifests.append(rule)
     stable, canary = naming.names(md)
-    scaler = _autoscaler(md, template, around or Surroundings())
+    scaler = _autoscaler(md, template, around)
     kept = set(scaler.kept)
     if template is None:
         kept |= {("Deployment", stable), ("ConfigMap", stable)}

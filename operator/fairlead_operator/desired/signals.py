@@ -15,8 +15,6 @@ PATHS: Final = "|".join(re.sub(r"[{}]", lambda brace: f"[{brace[0]}]", path) for
 """Regular expression for the label `path` of predictions."""
 MIN_REQUESTS: Final = 20
 """Of fewer, one slow request would be the 95th percentile."""
-_ANSWERED: Final = 'status="200"'
-"""What is refused as wrong is answered too quickly to count, what failed is the business of the success rate."""
 
 
 def in_flight(md: ModelDeployment, seconds: int) -> str:
@@ -27,9 +25,9 @@ def in_flight(md: ModelDeployment, seconds: int) -> str:
     requests; the gauge is a sample at each scrape, but sees requests that do not end.
     """
     # Pods of a Prometheus whose scrapes do not add the label count too.
-    pods = f'{_pods(md)},{_track_label()}!="{api.CANDIDATE}"'
-    sampled = f"sum(avg_over_time({contract.METRIC_IN_FLIGHT}{{{pods}}}[{seconds}s]))"
-    counted = f'sum(rate({contract.METRIC_DURATION}_sum{{{pods},path=~"{PATHS}"}}[{seconds}s]))'
+    stable = f'{pods(md)},{_track_label()}!="{api.CANDIDATE}"'
+    sampled = f"sum(avg_over_time({contract.METRIC_IN_FLIGHT}{{{stable}}}[{seconds}s]))"
+    counted = f'sum(rate({contract.METRIC_DURATION}_sum{{{stable},path=~"{PATHS}"}}[{seconds}s]))'
     either = f'label_replace({sampled}, "by", "sample", "", "") or label_replace({counted}, "by", "count", "", "")'
     return f"max({either}) or vector(0)"
 
@@ -37,14 +35,20 @@ def in_flight(md: ModelDeployment, seconds: int) -> str:
 def p95_milliseconds(md: ModelDeployment, seconds: int) -> str:
     """95th percentile of the time to answer a prediction, over all pods behind the Service, in milliseconds: what takes
     metrics for autoscaling keeps thousandths of a number, and 2.9 ms in seconds would be 2 of them."""
-    answers = f'{_pods(md)},path=~"{PATHS}",{_ANSWERED}'
-    buckets = f"sum by (le) (rate({contract.METRIC_DURATION}_bucket{{{answers}}}[{seconds}s]))"
-    enough = f"sum(rate({contract.METRIC_DURATION}_count{{{answers}}}[{seconds}s])) * {seconds} >= {MIN_REQUESTS}"
+    buckets = f"sum by (le) (rate({contract.METRIC_DURATION}_bucket{{{answers(md)}}}[{seconds}s]))"
+    enough = f"sum(rate({contract.METRIC_DURATION}_count{{{answers(md)}}}[{seconds}s])) * {seconds} >= {MIN_REQUESTS}"
     return f"1000 * histogram_quantile(0.95, {buckets}) and ({enough}) or vector(0)"
 
 
-def _pods(md: ModelDeployment) -> str:
+def pods(md: ModelDeployment) -> str:
+    """Label matchers of all pods of this resource, and of what is recorded about it."""
     return f'namespace="{md.metadata.namespace}",model_deployment="{naming.child_name(md.metadata.name)}"'
+
+
+def answers(md: ModelDeployment) -> str:
+    """Label matchers of the predictions that were made. What is refused as wrong is answered too quickly to count, and
+    what failed is the business of the success rate."""
+    return f'{pods(md)},path=~"{PATHS}",status="200"'
 
 
 def _track_label() -> str:

@@ -251,3 +251,37 @@ async def test_without_an_address_of_prometheus_the_setting_is_named() -> None:
         Reason.AUTOSCALER_MISSING,
         True,
     )
+
+
+async def test_without_the_prometheus_operator_there_are_no_alerts_and_no_complaint(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    promised = md(slo={"successPercent": "99.5"})
+    wanted = desired(promised, Template(model(), "predictor:1", 2), DEFAULTS)
+    with caplog.at_level("INFO"):
+        assert [await world.apply(wanted) for _ in range(3)] == [(), (), ()]
+    assert caplog.text.count("no API group monitoring.coreos.com") == 1
+    world.cluster.api_groups |= {"monitoring.coreos.com"}
+    world.now += 60
+    assert await world.apply(wanted) == ()
+    world.see()
+    assert ("PrometheusRule", "ml", "fraud") in world.cluster.objects
+    await world.apply()
+    assert ("PrometheusRule", "ml", "fraud") not in world.cluster.objects
+
+
+async def test_a_refused_autoscaler_is_about_the_autoscaler() -> None:
+    """KEDA's webhook refuses a second autoscaler of one Deployment."""
+    world = World()
+    world.cluster.api_groups |= {"keda.sh"}
+    apply = world.cluster.apply
+
+    async def refuse(kind: Any, manifest: Any) -> Any:
+        if kind is SCALED_OBJECT:
+            raise RefusedError(403, "the workload is already managed by the hpa fraud")
+        return await apply(kind, manifest)
+
+    world.cluster.apply = refuse  # type: ignore[method-assign]
+    (obstacle,) = await world.apply(AUTOSCALED)
+    assert (obstacle.reason, obstacle.about) == (Reason.APPLY_REFUSED, "autoscaler")

@@ -123,7 +123,7 @@ def test_a_missing_autoscaler_is_told_beside_the_model_that_serves() -> None:
         new = status(resource, decided, Resolved(model()), seen, obstacles, old, NOW)
         return {condition.type: (condition.status, condition.reason) for condition in new.conditions}
 
-    missing = Obstacle(Reason.AUTOSCALER_MISSING, "helm install keda")
+    missing = Obstacle(Reason.AUTOSCALER_MISSING, "helm install keda", "autoscaler")
     assert found((missing,)) == {
         "Ready": ("True", "Serving"),
         "ModelResolved": ("True", "Resolved"),

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from fairlead_service import contract
 from fairlead_service.api.services import Commands
 from fairlead_service.observability import logs, tracing
 from fairlead_service.observability.metrics import quantile
@@ -274,3 +276,15 @@ async def test_in_progress_is_what_is_in_flight(predictor: httpx.AsyncClient) ->
     go_on.set()
     assert (await request).status_code == 200
     assert "\nhttp_requests_in_progress 0.0\n" in (await predictor.get("/metrics")).text
+
+
+async def test_the_metrics_have_the_names_and_buckets_of_the_contract(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b", tree())
+    async with running(Settings(role="predictor", bundle_dir=bundle.directory)) as (client, _):
+        assert (await client.post("/predict", json=BODY)).status_code == 200
+        text = (await client.get("/metrics")).text
+    answered = 'method="POST",path="/predict",status="200"'
+    assert f"{contract.METRIC_REQUESTS}{{{answered}}} 1.0" in text
+    assert f"{contract.METRIC_IN_FLIGHT} 0.0" in text
+    bounds = re.findall(contract.METRIC_DURATION + r'_bucket\{le="([^"]+)",' + re.escape(answered), text)
+    assert [float(bound) * 1000 for bound in bounds[:-1]] == pytest.approx(contract.LATENCY_MILLISECONDS)

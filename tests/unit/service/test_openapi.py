@@ -7,6 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from fairlead_service import contract
 from fairlead_service.api.train_request import decode_train
 from fairlead_service.app import create_app
 from fairlead_service.errors import MEDIA_TYPE
@@ -40,6 +41,11 @@ def test_the_paths_are_those_of_the_roles(document: dict[str, Any]) -> None:
     assert create_app(Settings(role="predictor")).openapi()["paths"].keys() == both
     swapping = Settings(role="predictor", hot_swap=True)
     assert create_app(swapping).openapi()["paths"].keys() == both | {"/model/load/{run_id}"}
+
+
+def test_predictions_are_what_the_operator_takes_for_them(document: dict[str, Any]) -> None:
+    served = {path for path in document["paths"] if path.endswith(("/predict", "/infer", "/invocations"))}
+    assert served == set(contract.INFERENCE_PATHS)
 
 
 def test_every_route_that_can_fail_documents_its_problems(document: dict[str, Any]) -> None:
