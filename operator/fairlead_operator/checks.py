@@ -8,7 +8,7 @@ be measured is neither good nor bad. How often that errs is measured by `benchma
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import exp, isfinite, lgamma, log, log1p
+from math import exp, isfinite, lgamma, log, log1p, sqrt
 from typing import Final
 
 from fairlead_operator.api import Check
@@ -17,8 +17,6 @@ SUCCESS_PERCENT: Final = 99.0
 """Asked of a candidate when the resource has no `slo.successPercent`."""
 CHANCE: Final = 0.1
 """So many failures or more must be less likely than this for a model that is just good enough."""
-TOLERANCE: Final = 1.1
-"""A p95 that is so many times the serving model's is no worse: of 50 requests it varies by that much."""
 
 Rows = tuple[tuple[float | None, ...], ...]
 Answer = tuple[object, ...]
@@ -129,6 +127,12 @@ def _relative(mine: object, theirs: object) -> float:
     return abs(mine - theirs) / abs(theirs) if theirs else 1.0
 
 
+def tolerance(requests: float) -> float:
+    """A p95 that is at most so many times another may be no larger at all: of 50 requests it varies by a quarter, of
+    1,000 by a twentieth (its standard error, twice, for latencies whose p95 is about twice the median)."""
+    return 1 + 2 / sqrt(max(1.0, requests))
+
+
 def chance(sample: Sample, share: float) -> float:
     """How likely at least so many failures are where `share` of all requests fail (binomial, upper tail)."""
     requests, failed = round(sample.requests), min(round(sample.failed), round(sample.requests))
@@ -176,7 +180,9 @@ def _latency(question: Question, evidence: Evidence) -> Check | None:
     if mine is None:
         return Check(name="latencyP95", threshold=threshold)
     theirs = evidence.serving.p95_milliseconds if evidence.serving else None
-    ok = mine <= question.latency_milliseconds or (theirs is not None and mine <= TOLERANCE * theirs)
+    assert evidence.candidate is not None
+    excused = theirs is not None and mine <= tolerance(evidence.candidate.requests) * theirs
+    ok = mine <= question.latency_milliseconds or excused
     return Check(name="latencyP95", value=_compared(f"{mine:.4g} ms", theirs, "{:.4g} ms"), threshold=threshold, ok=ok)
 
 
