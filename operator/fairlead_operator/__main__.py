@@ -1,8 +1,10 @@
 """`python -m fairlead_operator`: starts the controller and Kopf's watches, and ends them together."""
 
 import asyncio
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 
 import kopf
 from pydantic import ValidationError
@@ -17,6 +19,7 @@ from fairlead_operator.mlflow import MLflow
 from fairlead_operator.pods import Pods
 from fairlead_operator.prometheus import Prometheus
 from fairlead_operator.settings import Settings
+from fairlead_operator.webhook import WebhookServer
 
 logger = logging.getLogger("fairlead_operator")
 
@@ -38,14 +41,16 @@ async def run(settings: Settings) -> int:
         kinds = await controller.kinds()
         register(registry, controller, kinds)
         async with controller.running():
-            logger.info("Operator started", extra={"metrics_port": server.port})
-            await kopf.operator(
-                registry=registry,
-                settings=kopf_settings(kinds),
-                standalone=True,
-                clusterwide=not settings.watch_namespaces,
-                namespaces=settings.watch_namespaces,
-            )
+            with _webhooks(settings, controller) as webhook_port:
+                ports = {"metrics_port": server.port, "webhook_port": webhook_port}
+                logger.info("Operator started", extra=ports)
+                await kopf.operator(
+                    registry=registry,
+                    settings=kopf_settings(kinds),
+                    standalone=True,
+                    clusterwide=not settings.watch_namespaces,
+                    namespaces=settings.watch_namespaces,
+                )
         return 0
     finally:
         server.close()
@@ -54,6 +59,24 @@ async def run(settings: Settings) -> int:
             await prometheus.close()
         await mlflow.close()
         await kube.close()
+
+
+@contextlib.contextmanager
+def _webhooks(settings: Settings, controller: Controller) -> Iterator[int | None]:
+    """Takes MLflow's webhooks where a secret is set; gives the port."""
+    if settings.webhook_secret is None:
+        yield None
+        return
+    loop = asyncio.get_running_loop()
+    server = WebhookServer(
+        settings.webhook_port,
+        settings.webhook_secret,
+        lambda name: loop.call_soon_threadsafe(controller.noticed, name),
+    )
+    try:
+        yield server.port
+    finally:
+        server.close()
 
 
 def main() -> int:

@@ -81,6 +81,7 @@ class Controller:
             surroundings=settings.surroundings,
             clock=clock,
         )
+        self._notices: WorkQueue[str] = WorkQueue()
         self._beat = time.monotonic()
         QUEUE_DEPTH.set_function(lambda: len(self.queue))
         RESOURCES.set_function(lambda: len(self.store.resources()))
@@ -91,6 +92,12 @@ class Controller:
         changed = self.store.remove(kind, obj) if event == "DELETED" else self.store.put(kind, obj)
         if changed and (key := key or self.store.key_of(kind, obj)):
             self.queue.add(key)
+
+    def noticed(self, name: str) -> None:
+        """Somebody says that a registered model changed. MLflow is asked what it means now: once, however often it is
+        said meanwhile, and never about a model that nobody uses."""
+        if self.resolver.follows(name):
+            self._notices.add(name)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -103,6 +110,7 @@ class Controller:
             for name, job in (
                 ("workers", self.queue.run(self._process, self._settings.workers)),
                 ("aliases", self._poll_aliases()),
+                ("notices", self._notices.run(self._look_again, 1)),
                 ("resync", self._resync()),
                 ("heartbeat", self._heartbeat()),
             )
@@ -168,6 +176,9 @@ class Controller:
         self.resolver.forget_all_but(users)
         for name in {alias.name: None for alias in users}:
             await self._refresh(name, users)
+
+    async def _look_again(self, name: str) -> None:
+        await self._refresh(name, self._aliases())
 
     async def _refresh(self, name: str, users: Mapping[AliasReference, list[Key]]) -> None:
         for alias in await self.resolver.refresh(name):

@@ -19,6 +19,7 @@ RECONCILE_SECONDS = Histogram(
 WRITES = Counter("fairlead_kubernetes_writes", "Writes to the Kubernetes API.", ["kind"])
 REGISTRY_CALLS = Counter("fairlead_registry_calls", "Questions to MLflow, by their outcome.", ["outcome"])
 VERDICTS = Counter("fairlead_registry_verdicts", "Verdicts for MLflow, by what became of them.", ["outcome"])
+WEBHOOKS = Counter("fairlead_webhooks", "Webhooks that arrived, by what became of them.", ["outcome"])
 REGISTRY_UP = Gauge("fairlead_registry_up", "0 since MLflow did not answer the last question, else 1.")
 QUEUE_DEPTH = Gauge("fairlead_queue_depth", "Resources that wait to be reconciled.")
 RESOURCES = Gauge("fairlead_modeldeployments", "ModelDeployments known.")
@@ -27,6 +28,8 @@ for _result in ("ok", "error"):
     RECONCILES.labels(_result)
 for _outcome in ("found", "missing", "unavailable"):
     REGISTRY_CALLS.labels(_outcome)
+for _outcome in ("taken", "ignored", "refused"):
+    WEBHOOKS.labels(_outcome)
 for _outcome in ("told", "dropped", "failed"):
     VERDICTS.labels(_outcome)
 REGISTRY_UP.set(1)

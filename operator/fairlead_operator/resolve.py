@@ -87,6 +87,10 @@ class Resolver:
                 followed.answers[reference] = await self._meaning(reference, followed)
             return frozenset(reference for reference in before if followed.answers[reference] != before[reference])
 
+    def follows(self, name: str) -> bool:
+        """Whether anybody uses an alias of this registered model."""
+        return name in self._names
+
     def forget_all_but(self, wanted: Iterable[AliasReference]) -> None:
         """Drops aliases nobody uses any more, so that a later user gets a fresh answer."""
         keep = set(wanted)

@@ -93,6 +93,12 @@ class Settings(BaseSettings):
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Of `/metrics` and `/healthz`; 0 takes a free one."""
 
+    webhook_secret: Annotated[str | None, Field(min_length=16)] = None
+    """What MLflow signs its webhooks with. Unset: there is no endpoint for them, and only the poll notices changes."""
+
+    webhook_port: Annotated[int, Field(ge=0, le=65535)] = 8081
+    """Of `/webhooks/mlflow`; 0 takes a free one."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("watch_namespaces", "egress_ports", mode="before")

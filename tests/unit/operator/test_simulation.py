@@ -409,7 +409,9 @@ def test_with_manual_updates_an_alias_brings_what_is_approved_and_nothing_else(
 ) -> None:
     async def run() -> None:
         world = await live(fates | {RUNS[version - 1]: GOOD}, history)
-        edit(world, model={"uri": "models:/fraud@champion", "updatePolicy": "Manual"}, env=None)
+        # Other pods than ever before, so that nothing is still rejected.
+        fresh = [{"name": "A", "value": "fresh"}]
+        edit(world, model={"uri": "models:/fraud@champion", "updatePolicy": "Manual"}, env=fresh)
         world.registry.aliases["champion"] = version
         approve(world, None)
         await world.operator.poll()
