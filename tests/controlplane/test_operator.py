@@ -2,6 +2,8 @@
 
 import signal
 
+import pytest
+
 from tests.controlplane.cluster import (
     OWNED,
     OWNER_LABEL,
@@ -181,20 +183,38 @@ def test_scaling_the_resource_scales_the_pods(
     assert f"{OWNER_LABEL}=fraud" in scale["status"]["selector"]
 
 
+FOREIGN: dict[str, Object] = {
+    "service": {"ports": [{"port": 8000, "name": "http"}]},
+    "pdb": {"maxUnavailable": 1},
+    "netpol": {"podSelector": {}},
+    "deployment": {
+        "selector": {"matchLabels": {"theirs": "yes"}},
+        "template": {
+            "metadata": {"labels": {"theirs": "yes"}},
+            "spec": {"containers": [{"name": "x", "image": "theirs:1"}]},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
 def test_what_belongs_to_somebody_else_is_not_taken(
-    api: Api, operator: Operator, registry: Registry, namespace: str
+    api: Api, operator: Operator, registry: Registry, namespace: str, kind: str
 ) -> None:
-    foreign = {"metadata": {"name": "fraud", "namespace": namespace}, "spec": {"ports": [{"port": 80}]}}
-    api.create("service", foreign)
+    api.create(kind, {"metadata": {"name": "fraud", "namespace": namespace}, "spec": FOREIGN[kind]})
+    before = api.wait(kind, namespace, "fraud", bool)
 
     api.create("md", md(namespace, "fraud", registry.run()))
     resource = api.wait("md", namespace, "fraud", lambda found: condition(found, "Stalled"))
 
     assert condition(resource, "UpToDate")["reason"] == "NameConflict"
-    live = api.get("service", namespace, "fraud")
+    assert "belongs to somebody else" in condition(resource, "UpToDate")["message"]
+    live = api.get(kind, namespace, "fraud")
     assert live is not None
-    assert live["spec"]["ports"][0]["port"] == 80
+    assert (live["spec"], live["metadata"].get("labels")) == (before["spec"], before["metadata"].get("labels"))
     assert "ownerReferences" not in live["metadata"]
+    others = [other for other in OWNED if other != kind]
+    assert all(api.get(other, namespace, "fraud") for other in others), "the others are made"
 
 
 def test_what_the_api_server_refuses_is_told(api: Api, operator: Operator, registry: Registry, namespace: str) -> None:

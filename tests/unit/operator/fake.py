@@ -13,7 +13,7 @@ from typing import Any
 from fairlead_operator.api import ADMITTED, OWNER_LABEL, REVISION_LABEL, RUN_LABEL, Manifest, ModelRef
 from fairlead_operator.checks import Evidence, Measurement, Question, Sample, judge
 from fairlead_operator.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, POD, WATCHED, Kind
-from fairlead_operator.kube import KubeError, NotFoundError
+from fairlead_operator.kube import ConflictError, KubeError, NotFoundError
 from fairlead_operator.mlflow import MissingError, UnavailableError
 from fairlead_operator.reference import RegisteredModel, RunReference, VersionReference
 from fairlead_operator.store import Key
@@ -39,7 +39,8 @@ class FakeCluster:
     """Requests that will fail."""
     news: list[Manifest] = field(default_factory=list)
     _applied: dict[Place, Manifest] = field(default_factory=dict)
-    _version: int = 0
+    _version: int = 1
+    """As etcd's: no object has the first."""
 
     # --- what the operator calls ---
 
@@ -57,15 +58,27 @@ class FakeCluster:
         return labelled, self._version
 
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:
-        self.writes += 1
-        self._request()
         place = (kind.kind, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         before, last = self.objects.get(place), self._applied.get(place, {})
+        manifest = self._named(manifest, before)
+        self.writes += 1
+        self._request()
         merged = _merge(_without(before or {}, last, manifest), manifest)
         if kind is DEPLOYMENT:
             merged["spec"].setdefault("replicas", 1)
         self._applied[place] = copy.deepcopy(manifest)
         return self._store(kind, merged)
+
+    def _named(self, manifest: Manifest, live: Manifest | None) -> Manifest:
+        """The manifest without what it says of the object that it is about, if that is so."""
+        metadata = dict(manifest["metadata"])
+        version, uid = metadata.pop("resourceVersion", None), metadata.pop("uid", None)
+        known = live["metadata"] if live else {"uid": None}
+        if uid not in (None, known["uid"]) or (live and version not in (None, known["resourceVersion"])):
+            self.reads += 1
+            self._request()
+            raise ConflictError(409, "the object has been modified")
+        return {**manifest, "metadata": metadata}
 
     async def overwrite(self, kind: Kind, manifest: Manifest) -> None:
         await self.apply(kind, manifest)
@@ -104,7 +117,8 @@ class FakeCluster:
 
     def put(self, kind: Kind, obj: Manifest) -> None:
         """Somebody creates or changes an object."""
-        self._store(kind, copy.deepcopy(obj))
+        metadata = {"uid": f"theirs-{self._version}", **obj["metadata"]}
+        self._store(kind, copy.deepcopy({**obj, "metadata": metadata}))
 
     def remove(self, kind: Kind, namespace: str, name: str) -> None:
         """Somebody deletes an object; a Deployment takes its pods along."""
