@@ -1,24 +1,26 @@
 """Applies children, but only those that need it, and never takes over what belongs to somebody else."""
 
 import asyncio
-import hashlib
 import itertools
-import json
 import logging
-from typing import Any, Protocol
+from typing import Final, Protocol
 
 from fairlead_operator.api import FIELD_MANAGER, Manifest, ModelDeployment, Reason
 from fairlead_operator.desired import Desired, naming
 from fairlead_operator.desired.autoscaling import INSTALL
 from fairlead_operator.groups import Groups
 from fairlead_operator.kinds import CHILDREN, DEPLOYMENT, Kind
-from fairlead_operator.kube import NotFoundError, RefusedError
+from fairlead_operator.kube import ConflictError, NotFoundError, RefusedError
 from fairlead_operator.metrics import WRITES
 from fairlead_operator.observe import owner_of
+from fairlead_operator.standing import digest, essence, stamped, stands
 from fairlead_operator.status import Obstacle
 from fairlead_operator.store import Store
 
 logger = logging.getLogger(__name__)
+
+NO_OBJECT: Final = "1"
+"""The resource version of an empty etcd. In an apply, it lets an object be made; where there is one, it conflicts."""
 
 
 class Writer(Protocol):
@@ -30,13 +32,17 @@ class Writer(Protocol):
 
 
 class Children:
-    """Remembers, for each child, what was wanted and what the API server made of it. While both stay the same there is
-    nothing to do: at rest no request is sent. A hand edit changes the second and is answered by an apply, which puts
-    our fields back and leaves everybody else's alone. A restart forgets, and applies once what changes nothing."""
+    """Keeps children as they should be, with as few requests as that takes: none where the object itself shows that it
+    is so (`standing`), one otherwise. A hand edit is answered by an apply, which puts our fields back and leaves
+    everybody else's alone.
+
+    Nothing of somebody else's can be taken over, because each apply names its object: one that is not there yet by a
+    resource version that no object can have, one that is there by its UID."""
 
     def __init__(self, kube: Writer, store: Store, groups: Groups) -> None:
         self._kube, self._store, self._groups = kube, store, groups
-        self._applied: dict[tuple[str, str, str], tuple[str, str]] = {}
+        self._settled: dict[tuple[str, str, str], tuple[str, str]] = {}
+        """What was wanted and what the API server made of it, where that does not look the same."""
 
     async def apply(self, md: ModelDeployment, children: Desired) -> tuple[Obstacle, ...]:
         """Makes the children so and deletes those that are no longer wanted; returns what stood in the way. Raises
@@ -57,7 +63,7 @@ class Children:
     def forget(self, namespace: str, *names: str) -> None:
         """The resource with children of these names is gone."""
         for kind, name in itertools.product(CHILDREN, names):
-            self._applied.pop((kind, namespace, name), None)
+            self._settled.pop((kind, namespace, name), None)
 
     async def _prune(self, md: ModelDeployment, children: Desired) -> None:
         """Only what is seen, is ours and has one of our names: nothing is ever searched for to be deleted."""
@@ -70,7 +76,7 @@ class Children:
                 continue
             await self._kube.delete(kind, namespace, name, live["metadata"]["uid"])
             WRITES.labels(kind.kind).inc()
-            self._applied.pop((kind.kind, namespace, name), None)
+            self._settled.pop((kind.kind, namespace, name), None)
             logger.info("Deleted %s %s/%s", kind.kind, namespace, name)
 
     async def _one(self, md: ModelDeployment, manifest: Manifest) -> Obstacle | None:
@@ -94,28 +100,48 @@ class Children:
 
     async def _ensure(self, md: ModelDeployment, kind: Kind, manifest: Manifest) -> Obstacle | None:
         namespace, name = md.metadata.namespace, manifest["metadata"]["name"]
-        place, wanted = (kind.kind, namespace, name), _digest(manifest)
+        wanted = stamped(manifest)
         live = self._store.get(kind, namespace, name)
-        if live is not None and self._applied.get(place) == (wanted, essence(live, manifest)):
+        if live is not None and self._stands(kind, live, wanted):
             return None
-        if live is None:  # new, or not labelled as ours
-            live = await self._kube.get(kind, namespace, name)
-        if live is not None and owner_of(live) != md.metadata.uid:
-            return _conflict(kind, live)
-        if kind is DEPLOYMENT and live is not None and "replicas" not in manifest["spec"]:
-            await self._hand_over_replicas(live)
         try:
-            applied = await self._kube.apply(kind, manifest)
-        except RefusedError as error:
-            if live is None or not error.invalid:
-                raise
-            await self._kube.overwrite(kind, manifest)
-            applied = await self._kube.apply(kind, manifest)
+            applied = await self._apply(md, kind, wanted, live)
+        except ConflictError:  # it is not as the watches told, or it is not labelled as ours
+            live = await self._kube.get(kind, namespace, name)
+            applied = await self._apply(md, kind, wanted, live)
+        if isinstance(applied, Obstacle):
+            return applied
         WRITES.labels(kind.kind).inc()
         self._store.put(kind, applied)
-        self._applied[place] = (wanted, essence(applied, manifest))
+        if not stands(applied, wanted):
+            self._settled[kind.kind, namespace, name] = (digest(wanted), essence(applied, wanted))
         logger.debug("Applied %s %s/%s", kind.kind, namespace, name)
         return None
+
+    def _stands(self, kind: Kind, live: Manifest, wanted: Manifest) -> bool:
+        if stands(live, wanted):
+            return True
+        known = self._settled.get((kind.kind, live["metadata"]["namespace"], live["metadata"]["name"]))
+        return known is not None and known == (digest(wanted), essence(live, wanted))
+
+    async def _apply(
+        self, md: ModelDeployment, kind: Kind, wanted: Manifest, live: Manifest | None
+    ) -> Manifest | Obstacle:
+        """Raises ConflictError if the object that is there is not `live`."""
+        if live is None:
+            return await self._kube.apply(kind, _naming(wanted, resourceVersion=NO_OBJECT))
+        if owner_of(live) != md.metadata.uid:
+            return _conflict(kind, live)
+        if kind is DEPLOYMENT and "replicas" not in wanted["spec"]:
+            await self._hand_over_replicas(live)
+        wanted = _naming(wanted, uid=live["metadata"]["uid"])
+        try:
+            return await self._kube.apply(kind, wanted)
+        except RefusedError as error:
+            if not error.invalid:
+                raise
+            await self._kube.overwrite(kind, wanted)
+            return await self._kube.apply(kind, wanted)
 
     async def _hand_over_replicas(self, live: Manifest) -> None:
         """A number that was ours would fall to one pod when we leave it out (server-side apply removes what its only
@@ -131,19 +157,6 @@ class Children:
         WRITES.labels(DEPLOYMENT.kind).inc()
 
 
-def essence(obj: Manifest, manifest: Manifest) -> str:
-    """Digest of what `obj` has where `manifest` says something: what an apply could put right. What others add beside
-    it (a status, KEDA's finalizer and label, an autoscaler's replicas) is theirs."""
-    return _digest(_projected(obj, manifest))
-
-
-def _projected(live: Any, wanted: Any) -> Any:
-    """Lists are compared whole: which entries are the same is known to the API server alone."""
-    if not isinstance(live, dict) or not isinstance(wanted, dict):
-        return live
-    return {key: _projected(live[key], value) for key, value in wanted.items() if key in live}
-
-
 def _sets_replicas(stored: Manifest) -> bool:
     return any(
         entry["manager"] == FIELD_MANAGER
@@ -153,8 +166,8 @@ def _sets_replicas(stored: Manifest) -> bool:
     )
 
 
-def _digest(obj: Any) -> str:
-    return hashlib.sha256(json.dumps(obj, sort_keys=True).encode()).hexdigest()
+def _naming(manifest: Manifest, **fields: str) -> Manifest:
+    return {**manifest, "metadata": {**manifest["metadata"], **fields}}
 
 
 def _conflict(kind: Kind, live: Manifest) -> Obstacle:

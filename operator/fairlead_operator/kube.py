@@ -32,6 +32,10 @@ class NotFoundError(KubeError):
     """No such object or namespace."""
 
 
+class ConflictError(KubeError):
+    """Another object than the one that the request is about, or none."""
+
+
 class RefusedError(KubeError):
     """The request itself is refused: invalid (400, 422) or not allowed (403). Trying again alone does not help."""
 
@@ -83,9 +87,10 @@ class Kube:
 
     async def overwrite(self, kind: Kind, manifest: Manifest) -> None:
         """Merge patch: lists become exactly ours. For what server-side apply cannot mend: where a list's key was edited
-        (the port of a Service), it would add our entry beside the edited one, and two of one name are refused."""
+        (the port of a Service), it would add our entry beside the edited one, and two of one name are refused. Only of
+        the very object whose UID the manifest has."""
         metadata = manifest["metadata"]
-        body = {"spec": manifest["spec"]}
+        body = {"metadata": {"uid": metadata["uid"]}, "spec": manifest["spec"]}
         query = [("fieldManager", FIELD_MANAGER)]
         path = kind.path(metadata["namespace"], metadata["name"])
         await self._request("PATCH", path, query, body, "application/merge-patch+json")
@@ -173,8 +178,11 @@ class Kube:
 
 def _error(status: int, content: bytes) -> KubeError:
     try:
-        message = json.loads(content)["message"]
-    except (ValueError, KeyError, TypeError):
-        message = content[:500].decode(errors="replace")
-    kind = {404: NotFoundError, 400: RefusedError, 403: RefusedError, 422: RefusedError}.get(status, KubeError)
+        told = json.loads(content)
+        message = told["message"]
+        fields = {cause.get("field") for cause in (told.get("details") or {}).get("causes", [])}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message, fields = content[:500].decode(errors="replace"), set()
+    kinds = {404: NotFoundError, 409: ConflictError, 400: RefusedError, 403: RefusedError, 422: RefusedError}
+    kind = ConflictError if fields == {"metadata.uid"} else kinds.get(status, KubeError)
     return kind(status, message)

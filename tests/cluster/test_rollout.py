@@ -68,6 +68,6 @@ def test_columns_say_what_serves(namespace: Namespace, models: Models) -> None:
 
     header, line = namespace.kubectl("get", "md", "columns").splitlines()
 
-    assert header.split() == ["NAME", "READY", "MODEL", "VERSION", "RUN", "REPLICAS", "REASON", "AGE"]
+    assert header.split() == ["NAME", "READY", "MODEL", "VERSION", "RUN", "REPLICAS", "STEP", "WEIGHT", "REASON", "AGE"]
     assert line.split()[1] == "True"
     assert models.good in line

@@ -47,10 +47,24 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "must be at most one of value and valueFrom",
     ),
     "negative replicas": ({"replicas": -1}, "greater than or equal to 0"),
-    "canary": ({"rollout": {"strategy": "Canary"}}, 'supported values: "Rolling"'),
+    "strategy": ({"rollout": {"strategy": "BlueGreen"}}, 'supported values: "Rolling", "Canary", "HotSwap"'),
+    "steps that fall": ({"rollout": {"steps": [0, 50, 20]}}, "must be ascending"),
+    "steps twice": ({"rollout": {"steps": [0, 20, 20]}}, "must be ascending"),
+    "a step of all": ({"rollout": {"steps": [100]}}, "less than or equal to 99"),
+    "two masters": (
+        {"replicas": 2, "autoscaling": {"maxReplicas": 3}},
+        "must be at most one of replicas and autoscaling",
+    ),
+    "more than most": (
+        {"autoscaling": {"minReplicas": 5, "maxReplicas": 3}},
+        "must be minReplicas at most maxReplicas",
+    ),
+    "no number": ({"slo": {"successPercent": "most"}}, "must be a number from 0 to 100 in quotes"),
+    "too much": ({"rollout": {"maxDisagreementPercent": "101"}}, "must be a number from 0 to 100 in quotes"),
+    "empty slo": ({"slo": {}}, "should have at least 1 propert"),
     "no time": ({"rollout": {"progressDeadlineSeconds": 1}}, "greater than or equal to 5"),
     "amount": ({"resources": {"limits": {"cpu": "much"}}}, "spec.resources.limits.cpu"),
-    "unknown field": ({"slo": {}}, 'unknown field "spec.slo"'),
+    "unknown field": ({"canary": {}}, 'unknown field "spec.canary"'),
 }
 
 

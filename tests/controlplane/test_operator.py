@@ -2,6 +2,8 @@
 
 import signal
 
+import pytest
+
 from tests.controlplane.cluster import (
     OWNED,
     OWNER_LABEL,
@@ -57,7 +59,7 @@ def test_a_model_is_rolled_out_and_nothing_is_written_to_the_resource(
         assert child is not None
         assert child["metadata"]["ownerReferences"][0]["uid"] == resource["metadata"]["uid"]
     header, line = plane.kubectl("get", "md", "-n", namespace).splitlines()
-    assert header.split() == ["NAME", "READY", "MODEL", "VERSION", "RUN", "REPLICAS", "REASON", "AGE"]
+    assert header.split() == ["NAME", "READY", "MODEL", "VERSION", "RUN", "REPLICAS", "STEP", "WEIGHT", "REASON", "AGE"]
     assert run_id in line
 
 
@@ -181,20 +183,38 @@ def test_scaling_the_resource_scales_the_pods(
     assert f"{OWNER_LABEL}=fraud" in scale["status"]["selector"]
 
 
+FOREIGN: dict[str, Object] = {
+    "service": {"ports": [{"port": 8000, "name": "http"}]},
+    "pdb": {"maxUnavailable": 1},
+    "netpol": {"podSelector": {}},
+    "deployment": {
+        "selector": {"matchLabels": {"theirs": "yes"}},
+        "template": {
+            "metadata": {"labels": {"theirs": "yes"}},
+            "spec": {"containers": [{"name": "x", "image": "theirs:1"}]},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
 def test_what_belongs_to_somebody_else_is_not_taken(
-    api: Api, operator: Operator, registry: Registry, namespace: str
+    api: Api, operator: Operator, registry: Registry, namespace: str, kind: str
 ) -> None:
-    foreign = {"metadata": {"name": "fraud", "namespace": namespace}, "spec": {"ports": [{"port": 80}]}}
-    api.create("service", foreign)
+    api.create(kind, {"metadata": {"name": "fraud", "namespace": namespace}, "spec": FOREIGN[kind]})
+    before = api.wait(kind, namespace, "fraud", bool)
 
     api.create("md", md(namespace, "fraud", registry.run()))
     resource = api.wait("md", namespace, "fraud", lambda found: condition(found, "Stalled"))
 
     assert condition(resource, "UpToDate")["reason"] == "NameConflict"
-    live = api.get("service", namespace, "fraud")
+    assert "belongs to somebody else" in condition(resource, "UpToDate")["message"]
+    live = api.get(kind, namespace, "fraud")
     assert live is not None
-    assert live["spec"]["ports"][0]["port"] == 80
+    assert (live["spec"], live["metadata"].get("labels")) == (before["spec"], before["metadata"].get("labels"))
     assert "ownerReferences" not in live["metadata"]
+    others = [other for other in OWNED if other != kind]
+    assert all(api.get(other, namespace, "fraud") for other in others), "the others are made"
 
 
 def test_what_the_api_server_refuses_is_told(api: Api, operator: Operator, registry: Registry, namespace: str) -> None:
@@ -251,7 +271,11 @@ def test_it_may_do_only_what_it_does(plane: ControlPlane, operator: Operator) ->
     assert not may("patch", "modeldeployments.fairlead.dev")
     assert not may("get", "secrets")
     assert not may("create", "pods")
-    assert not may("delete", "deployments.apps")
+    assert may("delete", "deployments.apps")
+    assert may("patch", "pods", "--subresource=status")
+    assert not may("delete", "pods")
+    assert not may("patch", "pods")
+    assert not may("delete", "modeldeployments.fairlead.dev")
     assert '"Forbidden"' not in operator.log.read_text()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from fairlead_operator.api import ADMITTED, OWNER_LABEL, REVISION_LABEL, RUN_LABEL, Manifest, ModelRef
 from fairlead_operator.checks import Evidence, Measurement, Question, Sample, judge
 from fairlead_operator.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, POD, WATCHED, Kind
-from fairlead_operator.kube import KubeError, NotFoundError
+from fairlead_operator.kube import ConflictError, KubeError, NotFoundError
 from fairlead_operator.mlflow import MissingError, UnavailableError
 from fairlead_operator.reference import RegisteredModel, RunReference, VersionReference
 from fairlead_operator.store import Key
@@ -42,7 +42,8 @@ class FakeCluster:
     news: list[Manifest] = field(default_factory=list)
     _applied: dict[Place, Manifest] = field(default_factory=dict)
     _handed_over: dict[Place, Manifest] = field(default_factory=dict)
-    _version: int = 0
+    _version: int = 1
+    """As etcd's: no object has the first."""
 
     # --- what the operator calls ---
 
@@ -65,12 +66,13 @@ class FakeCluster:
         return labelled, self._version
 
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:
-        self.writes += 1
-        self._request()
         place = (kind.kind, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         if kind.optional and kind.group not in self.api_groups:
             raise NotFoundError(404, "the server could not find the requested resource")
         before, last = self.objects.get(place), self._applied.get(place, {})
+        manifest = self._named(manifest, before)
+        self.writes += 1
+        self._request()
         merged = _merge(_without(before or {}, last, _merge(self._handed_over.get(place, {}), manifest)), manifest)
         if kind is DEPLOYMENT:
             merged["spec"].setdefault("replicas", 1)
@@ -87,6 +89,17 @@ class FakeCluster:
         self._request()
         place = (kind.kind, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         self._handed_over[place] = copy.deepcopy(manifest)
+
+    def _named(self, manifest: Manifest, live: Manifest | None) -> Manifest:
+        """The manifest without what it says of the object that it is about, if that is so."""
+        metadata = dict(manifest["metadata"])
+        version, uid = metadata.pop("resourceVersion", None), metadata.pop("uid", None)
+        known = live["metadata"] if live else {"uid": None}
+        if uid not in (None, known["uid"]) or (live and version not in (None, known["resourceVersion"])):
+            self.reads += 1
+            self._request()
+            raise ConflictError(409, "the object has been modified")
+        return {**manifest, "metadata": metadata}
 
     async def overwrite(self, kind: Kind, manifest: Manifest) -> None:
         await self.apply(kind, manifest)
@@ -125,7 +138,8 @@ class FakeCluster:
 
     def put(self, kind: Kind, obj: Manifest) -> None:
         """Somebody creates or changes an object."""
-        self._store(kind, copy.deepcopy(obj))
+        metadata = {"uid": f"theirs-{self._version}", **obj["metadata"]}
+        self._store(kind, copy.deepcopy({**obj, "metadata": metadata}))
 
     def remove(self, kind: Kind, namespace: str, name: str) -> None:
         """Somebody deletes an object; a Deployment takes its pods along."""

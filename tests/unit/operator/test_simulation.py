@@ -357,7 +357,10 @@ def test_any_history_comes_to_rest_and_then_nothing_is_sent(fates: dict[str, str
         await world.step()
         assert (world.cluster.reads, world.cluster.writes) == before
         world.start()
-        await world.settle()
+        await world.step()
+        world.operator.queue.add(KEY)
+        await world.step()
+        assert world.cluster.writes == before[1], "a new process finds everything in place"
         assert len(world.registry.told) == told, "a new operator has nothing to tell"
 
     asyncio.run(run())
@@ -447,7 +450,7 @@ def test_a_foreign_annotation_and_an_autoscalers_replicas_are_left_alone() -> No
         await world.settle()
         live = world.cluster.deployments()[0]
         assert live["spec"]["replicas"] == 3
-        assert live["metadata"]["annotations"] == {"example.com/mine": "yes"}
+        assert live["metadata"]["annotations"].items() >= {("example.com/mine", "yes")}
         assert world.status.ready_replicas == 3
 
     asyncio.run(run())

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from fairlead_operator import __main__ as program
 from fairlead_operator.handlers import kopf_settings
 from fairlead_operator.kinds import WATCHED
-from fairlead_operator.kube import KubeError, NotFoundError, RefusedError, _error
+from fairlead_operator.kube import ConflictError, KubeError, NotFoundError, RefusedError, _error
 from fairlead_operator.logs import JsonFormatter
 from fairlead_operator.metrics import MetricsServer
 from fairlead_operator.settings import Settings
@@ -106,13 +106,20 @@ def test_metrics_and_health_are_on_one_port() -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(404, NotFoundError), (403, RefusedError), (422, RefusedError), (409, KubeError), (500, KubeError)],
+    [(404, NotFoundError), (403, RefusedError), (422, RefusedError), (409, ConflictError), (500, KubeError)],
 )
 def test_answers_become_errors(status: int, kind: type[KubeError]) -> None:
     error = _error(status, b'{"message": "no"}')
     assert type(error) is kind
     assert str(error) == f"{status}: no"
     assert "<html>" in str(_error(status, b"<html>"))
+
+
+def test_another_object_of_that_name_is_a_conflict_and_not_an_invalid_manifest() -> None:
+    about_uid = {"message": "field is immutable", "details": {"causes": [{"field": "metadata.uid"}]}}
+    assert type(_error(422, json.dumps(about_uid).encode())) is ConflictError
+    about_ports = {"message": "no", "details": {"causes": [{"field": "spec.ports"}]}}
+    assert type(_error(422, json.dumps(about_ports).encode())) is RefusedError
 
 
 def test_settings_that_cannot_be_are_refused() -> None:

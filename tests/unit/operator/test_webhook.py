@@ -33,7 +33,7 @@ from fairlead_operator.webhook import (
     WebhookServer,
     subject,
 )
-from tests.unit.operator.fake import FakeCluster, FakeRegistry
+from tests.unit.operator.fake import FakeCluster, FakeRegistry, Nothing
 from tests.unit.operator.samples import RUNS, raw
 from tests.unit.operator.test_simulation import SETTINGS
 
@@ -221,7 +221,7 @@ def test_a_port_that_is_taken_is_an_error_at_the_start() -> None:
 
 async def test_many_webhooks_at_once_are_one_question_and_unknown_names_none() -> None:
     registry = Slow(RUNS, {"champion": 1})
-    controller = Controller(SETTINGS, FakeCluster(), registry)
+    controller = Controller(SETTINGS, FakeCluster(), registry, None, Nothing())
     resource = raw(model={"uri": "models:/fraud@champion"})
     controller.observed(MODEL_DEPLOYMENT, "ADDED", resource)
     registry.answer.set()
