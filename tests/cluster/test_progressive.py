@@ -143,7 +143,8 @@ def test_an_alias_that_moves_on_in_the_middle_takes_the_trial_along(namespace: N
     second, third = version(models, name), version(models, name)
     spec = {"model": {"uri": f"models:/{name}@champion"}}
     for resource in ("one", "two"):
-        deploy(namespace, resource, first, SHORT | {"steps": [0, 50]}, **spec)
+        deploy(namespace, resource, first, LONG, **spec)
+        namespace.kubectl("annotate", "modeldeployment", resource, "fairlead.dev/promote=3")
         namespace.await_(resource, "UpToDate")
     with models.tracking():
         mlflow.MlflowClient().set_registered_model_alias(name, "champion", "2")
