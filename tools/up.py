@@ -32,9 +32,14 @@ JAEGER = "jaeger"
 MONITORED: dict[str, Any] = {
     "monitoring": {"enabled": True, "interval": "5s", "dashboards": {"enabled": True}},
     "operator.prometheus": {"url": f"http://{PROMETHEUS}.{MONITORING}.svc:9090"},
+    "operator.extraEnv": [
+        {"name": "FAIRLEAD_OPERATOR_SCALING_POLL_SECONDS", "value": "5"},
+        {"name": "FAIRLEAD_OPERATOR_SCALING_WINDOW_SECONDS", "value": "30"},
+        {"name": "FAIRLEAD_OPERATOR_SCALE_DOWN_WINDOW_SECONDS", "value": "30"},
+    ],
 }
 TRACED: dict[str, Any] = {"tracing": {"endpoint": f"http://{JAEGER}.{MONITORING}.svc:4318", "sampleRatio": 0.1}}
-"""Values of charts/fairlead: scrapes and traces often enough for somebody who watches."""
+"""Values of charts/fairlead: scrapes, traces and scaling quick enough for somebody who watches."""
 
 NEXT = f"""
 Your cluster is up. Things to try:
