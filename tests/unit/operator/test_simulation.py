@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import os
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -43,6 +44,8 @@ from tests.unit.operator.samples import NOW, RUNS, raw
 KEY = Key("ml", "fraud")
 SETTINGS = Settings(predictor_image="predictor:1", mlflow_tracking_uri="http://mlflow:5000")
 DEADLINE = 60
+HISTORIES = int(os.environ.get("FAIRLEAD_HISTORIES", "120"))
+"""Random histories a property; thousands are a matter of minutes."""
 
 
 @dataclass
@@ -348,7 +351,7 @@ async def live(fates: dict[str, str], history: list[tuple[str, Any]]) -> World:
 
 @given(FATES, st.lists(ACTIONS, max_size=25))
 @example({}, [("settle", None), ("replicas", 1), ("deliver", 1), ("replicas", 2)])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=HISTORIES, deadline=None)
 def test_any_history_comes_to_rest_and_then_nothing_is_sent(fates: dict[str, str], history: list[Any]) -> None:
     async def run() -> None:
         world = await live(fates, history)
@@ -367,7 +370,7 @@ def test_any_history_comes_to_rest_and_then_nothing_is_sent(fates: dict[str, str
 
 
 @given(FATES, st.lists(ACTIONS, max_size=25))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=HISTORIES, deadline=None)
 def test_after_any_history_the_registry_knows_what_became_of_its_models(
     fates: dict[str, str], history: list[Any]
 ) -> None:
@@ -381,7 +384,7 @@ def test_after_any_history_the_registry_knows_what_became_of_its_models(
 
 
 @given(FATES, st.lists(ACTIONS, max_size=25))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=HISTORIES, deadline=None)
 def test_a_good_model_always_serves_in_the_end(fates: dict[str, str], history: list[Any]) -> None:
     async def run() -> None:
         world = await live(fates | {RUNS[3]: GOOD}, history)
@@ -406,7 +409,7 @@ def test_a_good_model_always_serves_in_the_end(fates: dict[str, str], history: l
 
 
 @given(FATES, st.lists(ACTIONS, max_size=25), st.integers(1, 4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=HISTORIES, deadline=None)
 def test_with_manual_updates_an_alias_brings_what_is_approved_and_nothing_else(
     fates: dict[str, str], history: list[Any], version: int
 ) -> None:
@@ -523,7 +526,7 @@ HOSTILE = st.lists(
 
 
 @given(FATES, HOSTILE)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=HISTORIES, deadline=None)
 def test_what_is_worse_or_cannot_be_judged_never_takes_a_good_models_place(fates: dict[str, str], history: Any) -> None:
     async def run() -> None:
         world = World(FakeCluster(fates | {RUNS[0]: GOOD}))
