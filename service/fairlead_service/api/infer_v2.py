@@ -4,16 +4,16 @@ Clients of the protocol expect errors as `{"error": "…"}` in application/json:
 member too.
 """
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
+from itertools import chain
 from typing import Any, Final
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.types import DecoratedCallable
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from fairlead_service.api.openapi import json_body
 from fairlead_service.api.schemas_v2 import (
@@ -33,6 +33,7 @@ from fairlead_service.errors import (
     BodyTooLarge,
     InternalError,
     MalformedBody,
+    MethodNotAllowed,
     ModelRefusedInput,
     NoModel,
     NotFound,
@@ -46,7 +47,7 @@ from fairlead_service.inference import v2, v2_answers
 from fairlead_service.inference.body import Headers, check_identity, check_json
 from fairlead_service.inference.codec import Expected
 from fairlead_service.inference.engine import Engine
-from fairlead_service.inference.raw import Call, Reply, problem_reply
+from fairlead_service.inference.raw import LOOP_BYTES, Call, Reply, problem_reply
 from fairlead_service.inference.tensors import InvalidTensor
 from fairlead_service.inference.v2_answers import OtherModel
 from fairlead_service.models.bundle import Manifest
@@ -54,10 +55,9 @@ from fairlead_service.models.bundle import Manifest
 MODEL: Final = "/v2/models/{name}"
 VERSION: Final = "/v2/models/{name}/versions/{version}"
 _OTHERS: Final = "/v2/{path:path}"
+_METHODS: Final = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 _LENGTH: Final = b"inference-header-content-length"
 _TAG: Final = "open inference protocol v2"
-_LOOP_BYTES: Final = 2**18
-"""Longer bodies are decoded in a thread, so that the event loop has its turns meanwhile."""
 _INFER_ERRORS: Final = openapi_errors(
     InvalidTensor,
     MalformedBody,
@@ -122,11 +122,7 @@ class Infer:
         serving = self._engine.serving()
         manifest = serving.manifest
         v2_answers.check_model(manifest, call.parameters["name"], call.parameters.get("version"))
-        arguments = (call.body, call.headers.get(_LENGTH), manifest, self._max_rows)
-        if len(call.body) < _LOOP_BYTES:
-            request = v2.decode(*arguments)
-        else:
-            request = await asyncio.to_thread(v2.decode, *arguments)
+        request = await call.decode(v2.decode, LOOP_BYTES, call.headers.get(_LENGTH), manifest, self._max_rows)
         expected = Expected("inputs", self._max_rows, manifest.n_features, manifest.feature_names)
         try:
             outputs = await self._engine.evaluate(serving, request.matrix, request.want, expected, call.gone)
@@ -219,10 +215,16 @@ async def repository_index(services: Use) -> list[IndexEntry]:
     return [IndexEntry(name=v2_answers.served_name(manifest), version=v2_answers.served_version(manifest))]
 
 
-@router.api_route(_OTHERS, methods=["GET", "POST", "PUT", "DELETE", "PATCH"], include_in_schema=False)
+@router.api_route(_OTHERS, methods=_METHODS, include_in_schema=False)
 async def others(request: Request) -> None:
-    """Whatever else the protocol's extensions have: clients understand no other form of 404. The last of the routes."""
+    """Whatever else the protocol's extensions have: clients understand no other form of 404 and 405. The last of the
+    protocol's routes."""
     path = request.url.path[:200]
+    routes = [route for route in (*router.routes, *request.app.routes) if isinstance(route, Route)]
+    partial = [route.methods or () for route in routes if route.matches(request.scope)[0] is Match.PARTIAL]
+    if allowed := set(chain.from_iterable(partial)):
+        shown = ", ".join(sorted(allowed))
+        raise MethodNotAllowed(f"{path} does not take {request.method}; send {shown}", headers={"Allow": shown})
     raise NotFound(f"{request.method} {path} is not supported; /docs lists what is")
 
 

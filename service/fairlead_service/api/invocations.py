@@ -1,6 +1,5 @@
 """MLflow's scoring protocol: `POST /invocations`, `GET /ping`, `GET /version`. `/health` is Fairlead's own."""
 
-import asyncio
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
@@ -22,13 +21,11 @@ from fairlead_service.inference import invocations
 from fairlead_service.inference.body import Headers, check_identity
 from fairlead_service.inference.codec import Expected
 from fairlead_service.inference.engine import Engine
-from fairlead_service.inference.raw import Call, Reply
+from fairlead_service.inference.raw import LOOP_BYTES, Call, Reply
 from fairlead_service.models.backends import Want
 
 PATH: Final = "/invocations"
 _JSON, _CSV = b"application/json", b"text/csv"
-_LOOP_BYTES: Final = 2**18
-"""Longer bodies are decoded in a thread, so that the event loop has its turns meanwhile."""
 _LOOP_CSV_BYTES: Final = 2**14
 _TAG: Final = "mlflow scoring protocol"
 
@@ -56,10 +53,7 @@ class Invocations:
         manifest = serving.manifest
         is_csv = _media_type(call.headers) == _CSV
         decode = invocations.decode_csv if is_csv else invocations.decode_json
-        if len(call.body) < (_LOOP_CSV_BYTES if is_csv else _LOOP_BYTES):
-            matrix = decode(call.body, manifest, self._max_rows)
-        else:
-            matrix = await asyncio.to_thread(decode, call.body, manifest, self._max_rows)
+        matrix = await call.decode(decode, _LOOP_CSV_BYTES if is_csv else LOOP_BYTES, manifest, self._max_rows)
         expected = Expected("data", self._max_rows, manifest.n_features, manifest.feature_names)
         try:
             outputs = await self._engine.evaluate(serving, matrix, Want(), expected, call.gone)

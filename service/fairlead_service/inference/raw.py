@@ -8,7 +8,7 @@ import asyncio
 import gzip
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -19,12 +19,17 @@ from fairlead_service.inference.exchange import Exchange
 from fairlead_service.observability import logs
 from fairlead_service.observability.requests import CLIENT_GONE, REQUEST_ID, Observer, Seen
 
+LOOP_BYTES: Final = 2**18
+"""How long a body of JSON or tensors may be that the event loop decodes itself."""
 _GZIP_BYTES: Final = 4096
 _GZIP_LOOP_BYTES: Final = 2**16
 """Longer answers are compressed in a thread: zlib takes 20 ms a MiB, and lets others run meanwhile."""
 _CLOSE: Final = (b"connection", b"close")
 _GZIPPED: Final = ((b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding"))
 _PROBLEM: Final = errors.MEDIA_TYPE.encode()
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +42,15 @@ class Call:
     """Path parameters."""
     gone: Callable[[], bool]
     """Whether the client has left."""
+
+    async def decode(
+        self, decode: Callable[Concatenate[bytes, P], T], within: int, *arguments: P.args, **named: P.kwargs
+    ) -> T:
+        """`decode` of the body and the arguments. If the body is longer than `within` bytes, a thread does it, so that
+        the event loop has its turns meanwhile."""
+        if len(self.body) < within:
+            return decode(self.body, *arguments, **named)
+        return await asyncio.to_thread(decode, self.body, *arguments, **named)
 
 
 @dataclass(slots=True, eq=False)

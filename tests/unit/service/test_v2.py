@@ -460,10 +460,15 @@ async def test_errors_have_the_protocols_form_and_ours(tmp_path: Path) -> None:
             ("POST", "/v2/models/model/versions/9/infer", body(good), 404),
             ("GET", "/v2/models/tulips", b"", 404),
             ("GET", "/v2/models/model/versions/9/ready", b"", 404),
-            ("GET", infer, b"", 404),
+            ("GET", infer, b"", 405),
+            ("PUT", "/v2/models/model/versions/9/infer", b"", 405),
+            ("DELETE", "/v2/health/ready", b"", 405),
+            ("PATCH", "/v2/models/model", b"", 405),
             ("POST", "/v2/models/model/generate", b"", 404),
         ):
             await problem(client, method, path, content, status)
+        assert (await client.get(infer)).headers["allow"] == "POST"
+        assert (await client.head("/v2/health/ready")).headers["allow"] == "GET"
         answer = await client.post(infer, content=body(good), headers={"content-type": "text/csv"})
         assert answer.status_code == 415
         services.drain.begin()
