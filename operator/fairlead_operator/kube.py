@@ -148,7 +148,7 @@ class Kube:
         while True:
             more = [("continue", token)] if token else []
             page = await self._request("GET", kind.path(namespace), [*query, *more])
-            items += page["items"]
+            items += [{"apiVersion": page["apiVersion"], "kind": kind.kind, **item} for item in page["items"]]
             token = page["metadata"].get("continue", "")
             if not token:
                 return items, int(page["metadata"]["resourceVersion"])

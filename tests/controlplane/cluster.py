@@ -329,7 +329,7 @@ def settled(deployment: Object | None) -> bool:
     return counts == {deployment["spec"]["replicas"]}
 
 
-def rights(plane: ControlPlane, rules: Path, namespace: str | None = None) -> Path:
+def rights(plane: ControlPlane, rules: Path, namespace: str | None = None, hours: int = 1) -> Path:
     """A ServiceAccount with exactly the rules that are shipped, in all namespaces or in one; returns its kubeconfig.
     Its requests have a flow of their own, so that the API server counts them."""
     name = f"operator-{namespace}" if namespace else "operator"
@@ -348,7 +348,7 @@ def rights(plane: ControlPlane, rules: Path, namespace: str | None = None) -> Pa
     }
     for manifest in (account, role, binding, _flow(name)):
         plane.kubectl("create", "-f", "-", stdin=json.dumps(manifest))
-    token = plane.kubectl("create", "token", name, "--namespace=kube-system", "--duration=1h").strip()
+    token = plane.kubectl("create", "token", name, "--namespace=kube-system", f"--duration={hours}h").strip()
     cluster = {"server": plane.url, "certificate-authority": str(plane.authority.certificate)}
     kubeconfig = {
         "apiVersion": "v1",

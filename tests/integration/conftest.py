@@ -51,8 +51,15 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Base URL of an MLflow tracking server of our own: SQLite, artifacts through its proxy, one worker."""
-    home = tmp_path_factory.mktemp("mlflow")
+    """Base URL of an MLflow tracking server of our own."""
+    with mlflow_running(tmp_path_factory.mktemp("mlflow")) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def mlflow_running(home: Path) -> Iterator[str]:
+    """Base URL of an MLflow tracking server: SQLite, artifacts through its proxy, one worker."""
+    home.mkdir(parents=True, exist_ok=True)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
