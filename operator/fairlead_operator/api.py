@@ -267,6 +267,11 @@ class Deployed(ModelRef):
     revision: str = ""
     """Digest of the pod template (`desired.deployment.revision`)."""
 
+    def same(self, other: "Deployed | None") -> bool:
+        """Whether it is the same model in the same pods. Of pods that swap models, the revision alone does not say."""
+        names = ("revision", "run_id", "model_uri", "model_name", "model_version")
+        return other is not None and all(getattr(self, name) == getattr(other, name) for name in names)
+
 
 class Serving(Deployed):
     since: Time

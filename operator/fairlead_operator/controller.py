@@ -15,6 +15,7 @@ from fairlead_operator.analysis import Analyst, Replays, Traffic
 from fairlead_operator.api import Manifest, ModelSource
 from fairlead_operator.apply import Children
 from fairlead_operator.groups import Groups
+from fairlead_operator.interviews import Interviews, Speakers
 from fairlead_operator.kinds import MODEL_DEPLOYMENT, OPTIONAL, WATCHED, Kind
 from fairlead_operator.kube import KubeError
 from fairlead_operator.metrics import QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES, RESOURCES
@@ -53,6 +54,10 @@ class ModelRegistry(Registry, Tags, Protocol):
     """What the controller needs of MLflow."""
 
 
+class PredictorPods(Replays, Speakers, Protocol):
+    """What the controller needs of serving pods."""
+
+
 class Controller:
     def __init__(
         self,
@@ -60,7 +65,7 @@ class Controller:
         kube: Lists,
         registry: ModelRegistry,
         traffic: Traffic | None,
-        replays: Replays,
+        pods: PredictorPods,
         clock: Clock = _now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -68,7 +73,8 @@ class Controller:
         self.store = Store()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.resolver = Resolver(registry, monotonic)
-        self.analyst = Analyst(traffic, replays, clock, self.queue.add)
+        self.analyst = Analyst(traffic, pods, clock, self.queue.add)
+        self.interviews = Interviews(pods, clock, self.queue.add)
         self.groups = Groups(kube)
         self.reconciler = Reconciler(
             kube=kube,
@@ -76,6 +82,7 @@ class Controller:
             resolver=self.resolver,
             children=Children(kube, self.store, self.groups),
             analyst=self.analyst,
+            interviews=self.interviews,
             registrar=Registrar(registry, monotonic),
             defaults=settings.pods,
             surroundings=settings.surroundings,
@@ -123,6 +130,7 @@ class Controller:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.analyst.close()
+            await self.interviews.close()
 
     async def list_all(self) -> None:
         """Puts the store right; what was news is reconciled."""

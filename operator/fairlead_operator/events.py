@@ -29,10 +29,10 @@ def transitions(old: Status, new: Status) -> list[Transition]:
 def _rollouts(old: Status, new: Status) -> list[Transition]:
     found = []
     candidate, before = new.candidate, old.candidate
-    if candidate and (before is None or before.revision != candidate.revision):
+    if candidate and not candidate.same(before):
         found.append(Transition("Normal", "RolloutStarted", f"Rolling out {_name(candidate)}", candidate.run_id))
     completed = _at_rest(new) and not _at_rest(old)
-    moved = new.serving and (old.serving is None or old.serving.revision != new.serving.revision)
+    moved = new.serving and not new.serving.same(old.serving)
     if new.serving and completed and (moved or before):
         found.append(Transition("Normal", "RolloutCompleted", f"{_name(new.serving)} serves", new.serving.run_id))
     return found

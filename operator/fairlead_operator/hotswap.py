@@ -8,7 +8,7 @@ whatever the order. The first pod goes alone: a model that cannot be loaded cost
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -28,8 +28,9 @@ class Pod:
     name: str
     ip: str
     info: Info | None
+    """None: it has not answered, or has not been asked yet."""
     silence: str = ""
-    """Why there is no answer."""
+    """Why there is no answer, or why it does not load what it is told to."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,27 @@ class Step:
     message: str = ""
     check_after: float | None = None
     """Seconds until the pods should be asked again."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A pod to speak with."""
+
+    name: str
+    ip: str
+    restarts: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """What is said to pods, and then asked (`interviews`)."""
+
+    pods: tuple[Listener, ...]
+    """All that there are: what others have said may be forgotten."""
+    asked: frozenset[str]
+    """Names of those that are asked what they serve."""
+    loads: tuple[Load, ...] = ()
+    token: str | None = field(default=None, repr=False)
 
 
 def proceed(
@@ -97,13 +119,13 @@ def settle(model: ModelRef, pods: Sequence[Pod], now: datetime) -> Step:
     wrong = [pod for pod in pods if pod not in there and not _busy(pod, model) and not _rests(pod, model, now)]
     astray = _astray(there, model)
     done = len(there) == len(pods) and not astray
-    waits = RETRY_SECONDS if pods and all(pod.info is None or _rests(pod, model, now) for pod in pods) else POLL_SECONDS
+    stuck = not astray and all(pod.silence or _rests(pod, model, now) for pod in pods if pod not in there)
     return Step(
         loads=_loads([*astray, *wrong], model),
         done=done,
         record=True,
         message=_progress(pods, there, [(pod, found) for pod, found in failed if found]),
-        check_after=None if done else waits,
+        check_after=None if done else RETRY_SECONDS if stuck else POLL_SECONDS,
     )
 
 
@@ -144,5 +166,7 @@ def _progress(pods: Sequence[Pod], there: Sequence[Pod], failed: Sequence[tuple[
     """For people: how many, and what is in the way."""
     text = f"{len(there)} of {len(pods)} pods have it"
     troubles = [f"pod {pod.name}: {failure.reason}: {failure.message}" for pod, failure in failed]
-    troubles += [f"pod {pod.name} does not answer: {pod.silence}" for pod in pods if pod.info is None]
+    for pod in pods:
+        if pod.silence and pod not in there:
+            troubles.append(f"pod {pod.name}{'' if pod.info else ' does not answer'}: {pod.silence}")
     return f"{text}; {troubles[0]}" if troubles else text

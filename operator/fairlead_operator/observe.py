@@ -38,6 +38,8 @@ class DeploymentView:
     """Whether the numbers above are about the present spec."""
     error: str = ""
     """Why pods cannot even be created (quota, admission)."""
+    swaps: bool = False
+    """Whether its pods swap models, so that their labels name no run."""
 
     @property
     def settled(self) -> bool:
@@ -66,6 +68,12 @@ class PodView:
     """Its containers are ready: the model is loaded, proven and warm, whether or not the pod is admitted."""
     admitted: bool = False
     ip: str = ""
+    restarts: int = 0
+
+    @property
+    def swaps(self) -> bool:
+        """Whether it swaps models: it has none by its labels, and says itself what it serves."""
+        return not self.run_id
 
     @property
     def final_failure(self) -> Failure | None:
@@ -78,6 +86,11 @@ class Observed:
     deployment: DeploymentView | None = None
     pods: tuple[PodView, ...] = ()
     """Those that are not being deleted."""
+
+    @property
+    def swapping(self) -> bool:
+        """Whether there are pods that swap models, or will be."""
+        return any(pod.swaps for pod in self.pods) or (self.deployment is not None and self.deployment.swaps)
 
     def available(self, *revisions: str, track: str | None = None) -> int:
         """Pods of these revisions that answer."""
@@ -111,6 +124,7 @@ def _deployment(raw: Mapping[str, Any]) -> DeploymentView:
         ready=status.get("readyReplicas", 0),
         observed=status.get("observedGeneration", 0) >= metadata.get("generation", 1),
         error=next((found.get("message", "") for found in failures if found["status"] == "True"), ""),
+        swaps=bool(labels) and RUN_LABEL not in labels,
     )
 
 
@@ -131,32 +145,35 @@ def _pod(raw: Mapping[str, Any]) -> PodView:
         proven=conditions.get("ContainersReady", {}).get("status") == "True",
         admitted=conditions.get(ADMITTED, {}).get("status") == "True",
         ip=status.get("podIP", ""),
+        restarts=sum(container.get("restartCount", 0) for container in status.get("containerStatuses", [])),
     )
 
 
 def _failure(metadata: Mapping[str, Any], run_id: str | None, container: Mapping[str, Any]) -> Failure | None:
-    """How a container ended, if it failed. The loader and the server leave `{"reason", "message"}` as JSON."""
+    """How a container ended, if it failed. The loader and the server leave `{"reason", "message"}` as JSON, and the
+    loader its `run_id` too: pods that swap models have it from nowhere else."""
     ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
     if not ended or ended.get("exitCode", 0) == 0:
         return None
-    reason, message = _termination_message(ended, container["name"])
+    reason, message, told = _termination_message(ended, container["name"])
     at = ended.get("finishedAt") or metadata["creationTimestamp"]
-    return Failure(run_id=run_id, pod=metadata["name"], reason=reason, message=message, at=_time(at))
+    return Failure(run_id=told or run_id, pod=metadata["name"], reason=reason, message=message, at=_time(at))
 
 
 def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _termination_message(ended: Mapping[str, Any], container: str) -> tuple[str, str]:
+def _termination_message(ended: Mapping[str, Any], container: str) -> tuple[str, str, str | None]:
     text = str(ended.get("message") or "").strip()
     how = f"{container} ended with exit code {ended.get('exitCode')} ({ended.get('reason', 'Error')})"
     try:
         told = json.loads(text)
-        return Reason(told["reason"]), str(told["message"])[:MAX_MESSAGE]
-    except (ValueError, TypeError, KeyError):
+        run_id = told.get("run_id")
+        return Reason(told["reason"]), str(told["message"])[:MAX_MESSAGE], str(run_id) if run_id else None
+    except (ValueError, TypeError, KeyError, AttributeError):
         last = text.splitlines()[-1:] if text else []
-        return Reason.LOAD_FAILED, ": ".join([how, *last])[:MAX_MESSAGE]
+        return Reason.LOAD_FAILED, ": ".join([how, *last])[:MAX_MESSAGE], None
 
 
 def _waiting(conditions: Mapping[str, Any], containers: Sequence[Mapping[str, Any]]) -> str:

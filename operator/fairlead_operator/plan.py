@@ -1,5 +1,6 @@
 """What is decided for one ModelDeployment, and the situation it is decided in: what `rollout` and `canary` share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -19,7 +20,9 @@ from fairlead_operator.api import (
 from fairlead_operator.checks import Measurement, Question
 from fairlead_operator.desired.deployment import revision
 from fairlead_operator.desired.pods import PodDefaults, Template, Trial
-from fairlead_operator.observe import Observed
+from fairlead_operator.hotswap import Round
+from fairlead_operator.observe import Observed, PodView
+from fairlead_operator.reports import Report
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ class Plan:
     """Names of the candidate's pods that users' requests may reach from now on."""
     question: Question | None = None
     """What has to be measured before the plan can go on."""
+    round: Round | None = None
+    """What has to be said to pods that swap models, and asked of them (`swapping`)."""
+    recorded: ModelRef | None = None
+    """What pods that swap models shall start with. None: there are none, or it stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,9 @@ class Situation:
     old: Status
     now: datetime
     defaults: PodDefaults
-    measured: Measurement | None = field(default=None)
+    measured: Measurement | None = None
+    reports: Mapping[str, Report] = field(default_factory=dict)
+    """What pods that swap models said last, by pod."""
 
     @property
     def replicas(self) -> int:
@@ -114,13 +123,17 @@ def planned(
 
 def final_failure(at: Situation, candidate: Candidate) -> Failure | None:
     """One that the same run would have again on any pod."""
-    failures = [pod.final_failure for pod in at.seen.of_revision(candidate.revision) if pod.final_failure]
+    pods = _pods_of(at, candidate)
+    if at.old.serving is not None and at.old.serving.revision == candidate.revision:
+        # They are the serving model's too: only what names the candidate is its own failure, and only of this trial.
+        pods = tuple(pod for pod in pods if pod.failure and pod.failure.run_id == candidate.run_id)
+    failures = [pod.final_failure for pod in pods if pod.final_failure and not _earlier(pod, candidate)]
     return max(failures, key=lambda failure: failure.at, default=None)
 
 
 def trouble(at: Situation, deployed: Deployed) -> str:
     """The exception of the pod that failed last, else why a pod does not start."""
-    pods = at.seen.of_revision(deployed.revision)
+    pods = _pods_of(at, deployed)
     failure = max((pod.failure for pod in pods if pod.failure), key=lambda found: found.at, default=None)
     if failure:
         return f"{failure.reason}: {failure.message}"
@@ -128,9 +141,38 @@ def trouble(at: Situation, deployed: Deployed) -> str:
 
 
 def last_failure(at: Situation, deployed: Deployed) -> Failure | None:
-    failures = [pod.failure for pod in at.seen.of_revision(deployed.revision) if pod.failure]
+    failures = [pod.failure for pod in _pods_of(at, deployed) if pod.failure]
+    failures += _failed_loads(at, deployed)
     newest = max(failures, key=lambda failure: failure.at, default=None)
     return newer(at.old.last_failure, newest) if newest else at.old.last_failure
+
+
+def _pods_of(at: Situation, deployed: Deployed) -> tuple[PodView, ...]:
+    """Without those whose failure is another model's: pods that swap models may outlive several."""
+    pods = at.seen.of_revision(deployed.revision)
+    return tuple(
+        pod for pod in pods if not (pod.swaps and pod.failure and pod.failure.run_id not in (None, deployed.run_id))
+    )
+
+
+def _earlier(pod: PodView, candidate: Candidate) -> bool:
+    """Whether its failure is of an earlier trial."""
+    started = candidate.started_at
+    return pod.swaps and pod.failure is not None and started is not None and pod.failure.at < started
+
+
+def _failed_loads(at: Situation, deployed: Deployed) -> list[Failure]:
+    """Of pods that were told to load the model beside another one."""
+    found = []
+    for pod in at.seen.of_revision(deployed.revision):
+        report = at.reports.get(pod.name)
+        failed = report.info.failed_load if report and report.info else None
+        if failed is not None and failed.run_id == deployed.run_id:
+            when = failed.at.replace(microsecond=0)
+            found.append(
+                Failure(run_id=failed.run_id, pod=pod.name, reason=failed.reason, message=failed.message, at=when)
+            )
+    return found
 
 
 def newer(old: Failure | None, new: Failure) -> Failure:

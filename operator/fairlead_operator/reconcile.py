@@ -2,7 +2,7 @@
 this is the order in which they meet the outside."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -16,11 +16,14 @@ from fairlead_operator.checks import Measurement, Question
 from fairlead_operator.desired import desired, naming
 from fairlead_operator.desired.pods import PodDefaults
 from fairlead_operator.desired.surroundings import Surroundings
+from fairlead_operator.hotswap import Round
 from fairlead_operator.kinds import DEPLOYMENT, EVENT, MODEL_DEPLOYMENT, POD, Kind
 from fairlead_operator.kube import KubeError, NotFoundError
 from fairlead_operator.metrics import WRITES
 from fairlead_operator.observe import Observed, observe
+from fairlead_operator.plan import Plan
 from fairlead_operator.registrar import Registrar
+from fairlead_operator.reports import Report
 from fairlead_operator.resolve import Resolver
 from fairlead_operator.status import invalid, status
 from fairlead_operator.store import Key, Store
@@ -48,6 +51,14 @@ class Measures(Protocol):
     def forget(self, key: Key) -> None: ...
 
 
+class Speaks(Protocol):
+    """What reconciling needs of the interviews: they answer later, too."""
+
+    def reports(self, key: Key) -> Mapping[str, Report]: ...
+    def begin(self, key: Key, what: Round) -> None: ...
+    def forget(self, key: Key) -> None: ...
+
+
 @dataclass(frozen=True)
 class Reconciler:
     kube: Cluster
@@ -55,6 +66,7 @@ class Reconciler:
     resolver: Resolver
     children: Children
     analyst: Measures
+    interviews: Speaks
     registrar: Registrar
     defaults: PodDefaults
     clock: Callable[[], datetime]
@@ -67,6 +79,7 @@ class Reconciler:
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             self.children.forget(key.namespace, naming.child_name(key.name), naming.canary_name(key.name))
             self.analyst.forget(key)
+            self.interviews.forget(key)
             self.registrar.settled(key)
             return None  # owner references delete the children
         old = api.read_status(raw.get("status"))
@@ -76,20 +89,28 @@ class Reconciler:
             return await self._write(raw, old, invalid(raw, _explain(error), old, self._now()))
 
         resolution = await self._resolve(md, old)
-        seen, measured = self._observe(md), self.analyst.answer(key)
-        plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults, measured)
-        children = desired(md, plan.template, self.defaults, plan.trial, plan.frozen, self.surroundings)
+        seen, measured, reports = self._observe(md), self.analyst.answer(key), self.interviews.reports(key)
+        plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults, measured, reports)
+        children = desired(md, plan.template, self.defaults, plan.trial, plan.frozen, self.surroundings, plan.recorded)
         obstacles = await self.children.apply(md, children)
         await self._admit(md, plan.admit)
         if not obstacles and self._observe(md) != seen:  # applying may have made what was seen out of date
             seen = self._observe(md)
-            plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults, measured)
+            plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults, measured, reports)
         again = await self._write(raw, old, status(md, plan, resolution, seen, obstacles, old, self._now()))
+        self._find_out(key, plan)
+        return _sooner(plan.check_after, RETRY_OBSTACLE_SECONDS if obstacles else None, again)
+
+    def _find_out(self, key: Key, plan: Plan) -> None:
+        """What the plan has to know before it can go on; the answers wake the resource."""
         if plan.question is not None:
             self.analyst.ask(key, plan.question)
         elif plan.candidate is None:
             self.analyst.forget(key)
-        return _sooner(plan.check_after, RETRY_OBSTACLE_SECONDS if obstacles else None, again)
+        if plan.round is not None:
+            self.interviews.begin(key, plan.round)
+        elif plan.recorded is None:
+            self.interviews.forget(key)
 
     async def _resolve(self, md: ModelDeployment, old: Status) -> reference.Resolution:
         wanted = reference.parse(md.spec.model)

@@ -1,6 +1,7 @@
 """What a serving pod says when it is asked, as plain values; `pods` asks, and everything pure works with these."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 
 from pydantic import AwareDatetime, TypeAdapter
@@ -56,6 +57,21 @@ class Info:
             and model.model_version in (None, self.model_version)
             and not (of_run and self.model_uri not in (None, model.model_uri))
         )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of speaking with a pod."""
+
+    restarts: int
+    """Of its containers, when it was asked: after another one it may serve another model."""
+    at: datetime
+    info: Info | None
+    """None: it did not answer."""
+    trouble: str = ""
+    """Why there is no answer, or why it did not take what it was told."""
+    told: ModelRef | None = None
+    """What it was told to load just before it was asked."""
 
 
 @dataclass(frozen=True)

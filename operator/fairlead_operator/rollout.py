@@ -3,15 +3,17 @@
 Everything hangs on *revisions*, digests of pod templates. What is wanted, what serves, what is on trial and what was
 rejected are revisions; a pod's failure is charged to its own. A candidate is put into the one Deployment, Kubernetes
 rolls without losing capacity (`maxUnavailable: 0`), and a candidate that fails for good or misses its deadline is taken
-out again by putting the last good model back. With the strategy Canary it has to pass the steps of `canary` first.
+out again by putting the last good model back. With the strategy Canary it has to pass the steps of `canary` first. With
+HotSwap another model is no other revision, and `swapping` says what the pods have of it.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from fairlead_operator import approval, canary
+from fairlead_operator import approval, canary, swapping
 from fairlead_operator.api import (
     Candidate,
     Deployed,
@@ -24,6 +26,7 @@ from fairlead_operator.api import (
     Status,
 )
 from fairlead_operator.checks import Measurement
+from fairlead_operator.desired import configmap
 from fairlead_operator.desired.pods import PodDefaults, Template
 from fairlead_operator.observe import Observed
 from fairlead_operator.plan import (
@@ -39,6 +42,7 @@ from fairlead_operator.plan import (
     trouble,
 )
 from fairlead_operator.reference import Problem, Resolution, Resolved
+from fairlead_operator.reports import Report
 
 ANNOUNCE_AFTER_SECONDS: Final = 1.0
 """A candidate that is taken back is told first, and then that yet another model waits for approval."""
@@ -52,10 +56,11 @@ def plan(
     now: datetime,
     defaults: PodDefaults,
     measured: Measurement | None = None,
+    reports: Mapping[str, Report] | None = None,
 ) -> Plan:
-    """The next step from what was decided before (`old`), what is seen now, and what a canary was measured to do.
-    Deciding again changes nothing."""
-    at = _credit(Situation(md, seen, old, now, defaults, measured))
+    """The next step from what was decided before (`old`), what is seen now, what a canary was measured to do and what
+    pods that swap models report. Deciding again changes nothing."""
+    at = _credit(Situation(md, seen, old, now, defaults, measured, reports or {}))
     old = at.old
     wanted = target(at, resolution.model) if isinstance(resolution, Resolved) else None
     rejected = old.rejected if wanted is None else _still_rejected(md, wanted, old)
@@ -70,7 +75,9 @@ def plan(
     else:
         decided = _pursue(at, wanted)
     decided = replace(decided, history=decided.history[: md.spec.history_limit])
-    return _unresolved(at, decided, resolution) if isinstance(resolution, Problem) else decided
+    if isinstance(resolution, Problem):
+        decided = _unresolved(at, decided, resolution)
+    return swapping.arranged(at, decided)
 
 
 def target(at: Situation, model: ModelRef) -> Deployed:
@@ -87,9 +94,10 @@ def target(at: Situation, model: ModelRef) -> Deployed:
 
 
 def trial_of(md: ModelDeployment, deployed: Deployed) -> str:
-    """Digest of what is tried: the pods and the terms. Replicas, `suspend` and `historyLimit` do not count, so an
-    autoscaler does not bring a rejected model back."""
-    text = f"{deployed.revision} {md.spec.rollout.model_dump_json()}"
+    """Digest of what is tried: the model, the pods and the terms. Replicas, `suspend` and `historyLimit` do not count,
+    so an autoscaler does not bring a rejected model back."""
+    model = " ".join(configmap.variables(deployed).values())
+    text = f"{deployed.revision} {model} {md.spec.rollout.model_dump_json()}"
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -101,8 +109,8 @@ def _still_rejected(md: ModelDeployment, wanted: Deployed, old: Status) -> tuple
 def _pursue(at: Situation, wanted: Deployed) -> Plan:
     """Rolls towards `wanted`, or keeps it."""
     old = at.old
-    on_trial = old.candidate if old.candidate and old.candidate.revision == wanted.revision else None
-    if old.serving and old.serving.revision == wanted.revision and on_trial is None:
+    on_trial = old.candidate if old.candidate and old.candidate.same(wanted) else None
+    if old.serving and old.serving.same(wanted) and on_trial is None:
         return _keep(at, wanted, old.serving)
     started_at = ((on_trial.started_at if on_trial else None) or at.now) if at.progresses else None
     if on_trial is None:
@@ -146,6 +154,7 @@ def _keep(at: Situation, wanted: Deployed, serving: Serving) -> Plan:
     serving = serving.model_copy(update=wanted.model_dump(include=set(Deployed.model_fields)))
     deployment = at.seen.deployment
     settled = deployment is not None and deployment.revision == serving.revision and deployment.settled
+    settled = settled and swapping.agree(at, serving)
     done = Verdict("True", Reason.UP_TO_DATE, f"{describe(serving)} serves.")
     back = Verdict("False", Reason.ROLLOUT_IN_PROGRESS, f"Going back to {describe(serving)}.", "Reconciling")
     return planned(at, serving, serving=serving, verdict=done if settled else back)
@@ -162,7 +171,7 @@ def _judge(at: Situation, candidate: Candidate) -> Plan:
         going = replace(going, trial=canary.trial(at, candidate), admit=canary.admissible(at, candidate))
     if candidate.started_at is None:
         return going
-    failure = final_failure(at, candidate)
+    failure = final_failure(at, candidate) or swapping.final_failure(at, candidate)
     left = timedelta(seconds=at.md.spec.rollout.progress_deadline_seconds) - (at.now - candidate.started_at)
     if failure is None and left > timedelta(0):
         return replace(going, check_after=left.total_seconds())
@@ -175,16 +184,16 @@ def _judge(at: Situation, candidate: Candidate) -> Plan:
 
 def _credit(at: Situation) -> Situation:
     """What the candidate has achieved counts, even if something else is wanted by now."""
-    candidate, deployment, serving = at.old.candidate, at.seen.deployment, at.old.serving
+    candidate, serving = at.old.candidate, at.old.serving
     if candidate is None:
         return at
-    if deployment and deployment.revision == candidate.revision and deployment.complete:
+    if swapping.achieved(at, candidate):
         history = at.old.history
         if serving and serving.run_id != candidate.run_id:
             history = (entry(serving, serving.since, at.now, "Replaced"), *history)
         done = {"serving": _serving(at, candidate), "candidate": None, "history": history}
         return at.with_old(**done)
-    if serving is None and at.seen.available(candidate.revision):
+    if serving is None and swapping.answers(at, candidate):
         # Nothing was there before: the first pod that answers is better than none.
         return at.with_old(serving=_serving(at, candidate))
     return at
@@ -239,7 +248,7 @@ def _hold(at: Situation, wanted: Deployed | None, rejected: tuple[Rejection, ...
 
 
 def _held(at: Situation, decided: Plan | None, wanted: Deployed | None) -> Verdict:
-    same = decided and wanted and decided.serving and decided.serving.revision == wanted.revision
+    same = decided and wanted and decided.serving and decided.serving.same(wanted)
     settled = decided is not None and decided.verdict.up_to_date == "True"
     if same and settled and decided and decided.serving:
         return Verdict("True", Reason.SUSPENDED, f"{describe(decided.serving)} serves; spec.suspend is true.")
@@ -264,6 +273,9 @@ def _unresolved(at: Situation, decided: Plan, problem: Problem) -> Plan:
 def _waiting_verdict(at: Situation, candidate: Candidate) -> Verdict:
     if at.replicas == 0:
         return Verdict("False", Reason.SCALED_TO_ZERO, f"{describe(candidate)} is proven once there are replicas.")
+    if said := swapping.progress(at, candidate):
+        message = f"Loading {describe(candidate)} in the running pods: {said}."
+        return Verdict("False", Reason.ROLLOUT_IN_PROGRESS, message, "Reconciling")
     deployment = at.seen.deployment
     ready = at.seen.available(candidate.revision)
     waiting = (deployment.error if deployment else "") or trouble(at, candidate)
@@ -275,6 +287,8 @@ def _waiting_verdict(at: Situation, candidate: Candidate) -> Verdict:
 
 def _too_late(at: Situation, candidate: Candidate) -> tuple[Reason, str]:
     seconds = at.md.spec.rollout.progress_deadline_seconds
+    if said := swapping.progress(at, candidate):
+        return Reason.PROGRESS_DEADLINE_EXCEEDED, f"not loaded within {seconds} s: {said}"
     ready = at.seen.available(candidate.revision)
     message = f"only {ready} of {at.replicas} pods answered within {seconds} s"
     deployment = at.seen.deployment

@@ -13,19 +13,21 @@ MAX_BYTES: Final = 4096
 """What Kubernetes keeps of a termination message."""
 
 
-def message(reason: FailureReason, text: str) -> bytes:
-    """`{"reason": …, "message": …}` in at most 4096 bytes; a longer text loses its end, never the JSON's."""
-    while len(encoded := json.dumps({"reason": reason, "message": text}).encode()) > MAX_BYTES:
+def message(reason: FailureReason, text: str, run_id: str | None = None) -> bytes:
+    """`{"reason": …, "message": …}`, with a `run_id` where it is known, in at most 4096 bytes; a longer text loses its
+    end, never the JSON's."""
+    known = {"run_id": run_id} if run_id else {}
+    while len(encoded := json.dumps({"reason": reason, "message": text, **known}).encode()) > MAX_BYTES:
         excess = len(encoded) - MAX_BYTES
         text = text[: len(text) - max(1, excess // 12) - 1].rstrip("…") + "…"
     return encoded
 
 
-def write(path: Path, reason: FailureReason, text: str) -> bool:
+def write(path: Path, reason: FailureReason, text: str, run_id: str | None = None) -> bool:
     """Leaves the message at `path`; returns whether there was a file to take it."""
     try:
         with path.open("r+b") as log:
-            log.write(message(reason, text))
+            log.write(message(reason, text, run_id))
             log.truncate()
     except OSError:
         return False

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fairlead_operator.api import Manifest, ModelDeployment
+from fairlead_operator.api import Manifest, ModelDeployment, ModelRef
 from fairlead_operator.desired import alerts, autoscaling, configmap, deployment, disruption, naming, network, service
 from fairlead_operator.desired.pods import PodDefaults, Template, Trial
 from fairlead_operator.desired.surroundings import Surroundings
@@ -32,9 +32,11 @@ def desired(
     trial: Trial | None = None,
     frozen: bool = False,
     around: Surroundings | None = None,
+    recorded: ModelRef | None = None,
 ) -> Desired:
     """The children this resource should have now. Without a template there is no Deployment among them, and one that
-    exists stays as it is; so does what belongs to a canary where that is frozen."""
+    exists stays as it is; so does what belongs to a canary where that is frozen. `recorded`: what pods that swap models
+    start with, if it is not the template's."""
     manifests = [service.build(md), disruption.build(md), network.build(md, defaults)]
     around = around or Surroundings()
     if md.spec.slo and (rule := alerts.build(md, md.spec.slo, around)):
@@ -44,9 +46,11 @@ def desired(
     kept = set(scaler.kept)
     if template is None:
         kept |= {("Deployment", stable), ("ConfigMap", stable)}
-    else:
-        if configmap.swaps(md):
-            manifests.append(configmap.build(md, template.model))
+    if recorded is None and template is not None and configmap.swaps(md):
+        recorded = template.model
+    if recorded is not None:  # also while pods of another strategy are on their way
+        manifests.append(configmap.build(md, recorded))
+    if template is not None:
         manifests.append(deployment.build(md, template, defaults))
     if frozen:
         kept |= {("Deployment", canary), ("Service", canary)}

@@ -97,7 +97,8 @@ def _summary(found: Bundle) -> dict[str, Any]:
 
 def _fail(channel: wire.Channel, environment: Mapping[str, str], reason: FailureReason, message: str) -> int:
     channel.send(wire.Failure(reason=reason, message=message))
-    termination.write(Path(environment.get(contract.ENV_TERMINATION_LOG, contract.TERMINATION_LOG)), reason, message)
+    log = Path(environment.get(contract.ENV_TERMINATION_LOG, contract.TERMINATION_LOG))
+    termination.write(log, reason, message, environment.get(contract.ENV_RUN_ID))
     return 1
 
 

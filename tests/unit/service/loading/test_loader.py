@@ -264,11 +264,12 @@ def test_a_bundle_of_other_versions_is_not_reused(load: Any, model: Any) -> None
     assert loader.reuse(URI, made.directory, LoadOptions()) is None
 
 
+@pytest.mark.parametrize("run_id", [None, "a" * 32])
 @pytest.mark.parametrize("message", ["short", "x" * 10_000, '"' * 5000, "é" * 5000, "\U0001f600" * 3000, "\0" * 3000])
-def test_termination_message(message: str) -> None:
-    encoded = termination.message(FailureReason.MODEL_CORRUPT, message)
+def test_termination_message(message: str, run_id: str | None) -> None:
+    encoded = termination.message(FailureReason.MODEL_CORRUPT, message, run_id)
     assert len(encoded) <= 4096
     found = json.loads(encoded)
-    assert found["reason"] == "ModelCorrupt"
+    assert (found["reason"], found.get("run_id")) == ("ModelCorrupt", run_id)
     assert message.startswith(found["message"].rstrip("…"))
     assert len(message) > 1000 or found["message"] == message
