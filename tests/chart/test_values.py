@@ -11,6 +11,7 @@ import yaml
 from fairlead_operator.api import OWNER_LABEL, TRACK_LABEL, ModelDeployment
 from fairlead_operator.desired import naming, signals
 from fairlead_operator.settings import Settings as OperatorSettings
+from fairlead_operator.webhook import PATH as WEBHOOK_PATH
 from fairlead_service import contract as service_contract
 from fairlead_service.settings import Settings as ServiceSettings
 from tests.chart.rendering import CHART, PROFILES, STACK, Helm, environment, pick, render
@@ -193,6 +194,48 @@ def test_ports_and_probes_are_the_programs_own(helm: Helm) -> None:
     assert api["livenessProbe"]["httpGet"] == {"path": service_contract.LIVE_PATH, "port": "http"}
     (operator,) = pick(manifests, "Deployment", "fairlead-operator")["spec"]["template"]["spec"]["containers"]
     assert operator["ports"][0]["containerPort"] == OperatorSettings.model_fields["metrics_port"].default
+
+
+def test_webhooks_are_off_until_there_is_a_secret(helm: Helm) -> None:
+    (operator,) = pick(render(helm, "default"), "Deployment", "fairlead-operator")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert not [entry for entry in operator["env"] if "WEBHOOK" in entry["name"]]
+    assert [port["name"] for port in operator["ports"]] == ["metrics"]
+    done = helm.refused(CHART, "--set", "operator.webhook.enabled=true")
+    assert "operator.webhook.secret.name must name the Secret" in done.stderr
+
+
+def test_webhooks_reach_the_operator_from_mlflow_with_one_secret(helm: Helm) -> None:
+    manifests = render(helm, "production")
+    (operator,) = pick(manifests, "Deployment", "fairlead-operator")["spec"]["template"]["spec"]["containers"]
+    (mlflow,) = pick(manifests, "Deployment", "fairlead-mlflow")["spec"]["template"]["spec"]["containers"]
+    given = {entry["name"]: entry.get("valueFrom") for entry in [*operator["env"], *mlflow["env"]]}
+    assert given["FAIRLEAD_OPERATOR_WEBHOOK_SECRET"] == {"secretKeyRef": {"name": "webhook", "key": "secret"}}
+    encryption = {"secretKeyRef": {"name": "webhook", "key": "encryption-key"}}
+    assert given["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"] == encryption
+    assert environment(mlflow)["MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS"] == "true"
+    assert environment(mlflow)["MLFLOW_WEBHOOK_ALLOWED_SCHEMES"] == "http,https"
+    port = {"name": "webhook", "containerPort": OperatorSettings.model_fields["webhook_port"].default}
+    assert port in operator["ports"]
+    service = pick(manifests, "Service", "fairlead-operator")["spec"]["ports"]
+    assert {"name": "webhook", "port": port["containerPort"], "targetPort": "webhook"} in service
+    policy = pick(manifests, "NetworkPolicy", "fairlead-operator")["spec"]["ingress"]
+    (rule,) = [rule for rule in policy if rule["ports"] == [{"port": "webhook"}]]
+    labels = pick(manifests, "Deployment", "fairlead-mlflow")["spec"]["selector"]["matchLabels"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": labels}}]
+    assert f"http://fairlead-operator.fairlead.svc:{port['containerPort']}{WEBHOOK_PATH}" in notes(
+        helm, "--values", str(CHART / "ci/production-values.yaml")
+    )
+
+
+def test_webhooks_of_somebody_elses_mlflow_come_from_whom_one_says(helm: Helm) -> None:
+    external = ["--values", str(PROFILES["external-mlflow"]), "--set", "networkPolicy.enabled=true"]
+    external += ["--set", "operator.webhook.enabled=true,operator.webhook.secret.name=webhook"]
+    peers = "networkPolicy.webhookFrom[0].ipBlock.cidr=192.0.2.0/24"
+    policy = pick(helm.template(CHART, *external, "--set", peers), "NetworkPolicy", "fairlead-operator")
+    (rule,) = [rule for rule in policy["spec"]["ingress"] if rule["ports"] == [{"port": "webhook"}]]
+    assert rule["from"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
 
 
 def test_the_api_may_finish_what_it_does(helm: Helm) -> None:

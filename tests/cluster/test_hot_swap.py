@@ -1,4 +1,4 @@
-"""Models that are swapped in running pods: no pod is restarted, no request fails, and what is recorded is what serves."""
+"""Models that are swapped in running pods: no pod is restarted, no request fails, and what is recorded serves."""
 
 from typing import Any
 

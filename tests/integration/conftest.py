@@ -67,6 +67,7 @@ def mlflow_running(home: Path) -> Iterator[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     environment |= {"MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https", "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true"}
+    environment |= {"MLFLOW_WEBHOOK_CACHE_TTL": "0"}  # else a webhook is not used for a minute after it is made
     log = home / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

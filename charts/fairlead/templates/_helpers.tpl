@@ -179,6 +179,10 @@ Server-side apply refuses a name that appears twice, so it never does.
 {{- if not .Values.mlflow.enabled -}}{{- .Values.mlflow.external.credentialsSecret -}}{{- end -}}
 {{- end -}}
 
+{{- define "fairlead.webhookSecret" -}}
+{{- required "operator.webhook.enabled is true: operator.webhook.secret.name must name the Secret (docs/webhooks.md)" .Values.operator.webhook.secret.name -}}
+{{- end -}}
+
 {{/* One environment variable from the credentials, if they have it. Takes root, name and key. */}}
 {{- define "fairlead.credential" -}}
 name: {{ .name }}
