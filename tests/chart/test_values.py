@@ -42,6 +42,7 @@ WRONG = {
     "logLevel=verbose": "/logLevel",
     "operator.prometheus.url=prometheus:9090": "/operator/prometheus/url",
     "operator.autoscaling.engine=VPA": "/operator/autoscaling/engine",
+    "operator.loadKey.secretName=Load_Key": "/operator/loadKey/secretName",
 }
 
 
@@ -173,6 +174,16 @@ def test_settings_reach_the_operator(helm: Helm) -> None:
     assert environment(container)["FAIRLEAD_OPERATOR_EGRESS_PORTS"] == "5000", (
         "MLflow's pod port behind Service port 80"
     )
+
+
+def test_the_load_key_stays_in_its_secret(helm: Helm) -> None:
+    def given(profile: str) -> list[Any]:
+        pod = pick(render(helm, profile), "Deployment", "fairlead-operator")["spec"]["template"]["spec"]
+        return [one for one in pod["containers"][0]["env"] if one["name"] == "FAIRLEAD_OPERATOR_LOAD_KEY"]
+
+    (key,) = given("production")
+    assert key["valueFrom"] == {"secretKeyRef": {"name": "fairlead-load-key", "key": "key"}}, "which must be there"
+    assert given("default") == []
 
 
 def test_where_prometheus_is_and_how_alerts_are_labelled_reach_the_operator(helm: Helm) -> None:

@@ -16,7 +16,7 @@ from fairlead_operator.kinds import MODEL_DEPLOYMENT, Kind
 from fairlead_operator.mlflow import MLflow
 from fairlead_operator.settings import Settings
 from tests.controlplane.cluster import Registry
-from tests.unit.operator.fake import FakeCluster
+from tests.unit.operator.fake import FakeCluster, Nothing
 from tests.unit.operator.samples import raw
 
 
@@ -78,7 +78,7 @@ def operator(mlflow_server: str, mlflow: MLflow) -> Callable[..., Controller]:
         cluster = ToldCluster()
         for resource in resources:
             cluster.put(MODEL_DEPLOYMENT, resource)
-        controller = Controller(settings, cluster, mlflow)
+        controller = Controller(settings, cluster, mlflow, None, Nothing())
         cluster.deliver(controller.observed)
         return controller
 

@@ -7,23 +7,29 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from fairlead_operator import contract
 from fairlead_operator.api import ADMITTED, OWNER_LABEL, REVISION_LABEL, RUN_LABEL, Manifest, ModelRef
 from fairlead_operator.checks import Evidence, Measurement, Question, Sample, judge
 from fairlead_operator.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, POD, WATCHED, Kind
 from fairlead_operator.kube import ConflictError, KubeError, NotFoundError
 from fairlead_operator.mlflow import MissingError, UnavailableError
+from fairlead_operator.pods import UnreachableError
 from fairlead_operator.reference import RegisteredModel, RunReference, VersionReference
+from fairlead_operator.reports import Info
 from fairlead_operator.store import Key
+from tests.unit.operator.samples import NOW
+from tests.unit.operator.servers import CORRUPT, FLAKY, GOOD, SLOW, FakeServer
 
 Place = tuple[str, str, str]
 Watcher = Callable[[Kind, str | None, Manifest], None]
 
-GOOD, CORRUPT, SLOW, CRASHING = "good", "corrupt", "slow", "crashing"
 WORSE, UNKNOWN = "worse", "unknown"
 """Pods answer, but what is measured of them is worse than what serves, or cannot be measured."""
+CRASH_SECONDS = 30
+"""A container that failed is tried again after so long."""
 
 
 @dataclass
@@ -40,6 +46,13 @@ class FakeCluster:
     down_for: int = 0
     """Requests that will fail."""
     news: list[Manifest] = field(default_factory=list)
+    clock: Callable[[], datetime] = lambda: NOW
+    servers: dict[str, FakeServer] = field(default_factory=dict)
+    """In pods that swap models, by address."""
+    loads: int = 0
+    """Requests to load that pods have got."""
+    crashes: int = 0
+    """Containers that failed again."""
     _applied: dict[Place, Manifest] = field(default_factory=dict)
     _handed_over: dict[Place, Manifest] = field(default_factory=dict)
     _version: int = 1
@@ -136,6 +149,11 @@ class FakeCluster:
 
     # --- what people and controllers do ---
 
+    @property
+    def activity(self) -> tuple[int, int]:
+        """What has happened, but for containers that fail time and again."""
+        return self.writes, self._version - self.crashes
+
     def put(self, kind: Kind, obj: Manifest) -> None:
         """Somebody creates or changes an object."""
         metadata = {"uid": f"theirs-{self._version}", **obj["metadata"]}
@@ -147,6 +165,8 @@ class FakeCluster:
             for pod in self.pods_of(deployment):
                 self.remove(POD, namespace, pod["metadata"]["name"])
         obj = self.objects.pop((kind.kind, namespace, name), None)
+        if obj is not None and kind is POD:
+            self.servers.pop(_address(obj), None)
         self._applied.pop((kind.kind, namespace, name), None)
         if obj is not None:
             self._tell(kind, "DELETED", obj)
@@ -186,6 +206,17 @@ class FakeCluster:
                 status = self._fate(pod)
                 if pod.get("status") != status:
                     self._store(POD, {**pod, "status": status})
+        for server in self.servers.values():
+            if server.loading is not None:
+                server.tick(self.fates.get(server.loading.run_id, GOOD), self.clock())
+
+    def restart_container(self, pod: Manifest) -> None:
+        """The server of a pod that swaps models ends, and the kubelet starts it again."""
+        if (server := self.servers.get(_address(pod))) is not None:
+            server.restart()
+            restarts = pod["status"]["containerStatuses"][0]["restartCount"] + 1
+            containers = [{"name": "server", "restartCount": restarts, "state": {}}]
+            self._store(POD, {**pod, "status": {"podIP": _address(pod), "containerStatuses": containers}})
 
     def _fate(self, pod: Manifest) -> Manifest:
         if _has(pod, "Ready"):
@@ -196,22 +227,55 @@ class FakeCluster:
             opened = all(_has(pod, gate["type"]) for gate in gates)
             ready = [{"type": "Ready", "status": "True"}] if opened else []
             return {**pod["status"], "conditions": [*conditions, *ready]}
+        recorded = self._recorded(pod)
+        if recorded is None:
+            waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": "configmap not found"}}
+            return {"initContainerStatuses": [{"name": "loader", "state": waiting}]}
         environment = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
-        fate = environment.get("FATE") or self.fates.get(pod["metadata"]["labels"][RUN_LABEL], GOOD)
-        if fate in (GOOD, WORSE, UNKNOWN):
+        fate = environment.get("FATE") or self.fates.get(recorded.run_id, GOOD)
+        server = self.servers.get(_address(pod))
+        if server is not None or fate in (GOOD, WORSE, UNKNOWN, FLAKY):
             proven = [{"type": "ContainersReady", "status": "True"}]
             ready = [] if pod["spec"].get("readinessGates") else [{"type": "Ready", "status": "True"}]
-            return {"conditions": [*proven, *ready], "podIP": "10.0.0.1"}
+            containers = [{"name": "server", "restartCount": 0, "state": {}}]
+            status = {"containerStatuses": containers, **pod["status"], "conditions": [*proven, *ready]}
+            if RUN_LABEL not in pod["metadata"]["labels"]:
+                self.servers.setdefault(_address(pod), FakeServer(recorded))
+            return {**status, "podIP": _address(pod), "initContainerStatuses": []}
         if fate == SLOW:
             waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
             return {"initContainerStatuses": [{"name": "loader", "state": waiting}]}
         reason = "ModelCorrupt" if fate == CORRUPT else "LoadFailed"
-        ended = {
-            "exitCode": 1,
-            "finishedAt": "2026-11-23T12:00:00Z",
-            "message": json.dumps({"reason": reason, "message": "model.skops is truncated"}),
-        }
+        told = {"reason": reason, "message": "model.skops is truncated", "run_id": recorded.run_id}
+        ended = {"exitCode": 1, "finishedAt": self.clock().isoformat(), "message": json.dumps(told)}
+        return self._ended(pod, ended)
+
+    def _ended(self, pod: Manifest, ended: Manifest) -> Manifest:
+        """With the time of the last try."""
+        before = pod["status"].get("initContainerStatuses", [{}])[0].get("state", {}).get("terminated")
+        if before is not None and before["message"] == ended["message"]:
+            age = datetime.fromisoformat(ended["finishedAt"]) - datetime.fromisoformat(before["finishedAt"])
+            if age < timedelta(seconds=CRASH_SECONDS):
+                ended = before
+            else:
+                self.crashes += 1
         return {"initContainerStatuses": [{"name": "loader", "state": {"terminated": ended}}]}
+
+    def _recorded(self, pod: Manifest) -> ModelRef | None:
+        """The model that a loader which starts now is to load."""
+        labels, namespace = pod["metadata"]["labels"], pod["metadata"]["namespace"]
+        if run_id := labels.get(RUN_LABEL):
+            return ModelRef(run_id=run_id)
+        found = self.objects.get(("ConfigMap", namespace, labels[OWNER_LABEL]))
+        if found is None:
+            return None
+        data = found["data"]
+        return ModelRef(
+            run_id=data[contract.ENV_RUN_ID],
+            model_uri=data[contract.ENV_MODEL_URI],
+            model_name=data[contract.ENV_MODEL_NAME] or None,
+            model_version=data[contract.ENV_MODEL_VERSION] or None,
+        )
 
     def _roll_one(self, deployment: Manifest) -> None:
         metadata, spec = deployment["metadata"], deployment["spec"]
@@ -316,10 +380,28 @@ class FakeAnalyst:
 
 
 class Nothing:
-    """Replays that nobody asks for."""
+    """Pods that nobody asks for anything."""
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"{name} was not expected")
+
+
+@dataclass
+class FakePods(Nothing):
+    """Asks the servers of a fake cluster which model they serve, and for another one."""
+
+    cluster: FakeCluster
+
+    async def info(self, ip: str) -> Info:
+        server = self.cluster.servers.get(ip)
+        if server is None or not server.answers:
+            raise UnreachableError(f"GET http://{ip}:8000/model/info gets no answer")
+        return server.report()
+
+    async def load(self, ip: str, model: ModelRef, token: str | None = None) -> None:
+        await self.info(ip)
+        self.cluster.loads += 1
+        self.cluster.servers[ip].load(model)
 
 
 @dataclass
@@ -384,6 +466,11 @@ class FakeRegistry:
         self.calls += 1
         if self.down:
             raise UnavailableError("MLflow does not answer", down=True)
+
+
+def _address(pod: Manifest) -> str:
+    """Of its own for each pod."""
+    return f"ip-{pod['metadata']['name']}"
 
 
 def _ready(pod: Manifest) -> bool:

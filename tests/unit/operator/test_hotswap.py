@@ -14,6 +14,7 @@ from fairlead_operator.contract import FINAL_REASONS
 from fairlead_operator.hotswap import POLL_SECONDS, RETRY_SECONDS, Failure, Load, Pod, Step, proceed, settle
 from fairlead_operator.reports import FailedLoad, Info, Loading
 from tests.unit.operator.samples import NOW, RUNS, model
+from tests.unit.operator.servers import CORRUPT, FLAKY, GOOD, LOAD_TICKS, SLOW, FakeServer
 
 OLD, NEW, THIRD = (
     model(run, model_name="fraud", model_version=str(version)) for version, run in enumerate(RUNS[:3], start=1)
@@ -152,65 +153,12 @@ def test_what_serves_is_never_given_up() -> None:
 
 # --- any history ---
 
-GOOD, FINAL, FLAKY, HANGS = "good", "final", "flaky", "hangs"
-TICKS = 3
-"""Seconds of a load."""
-
-
-@dataclass
-class FakePod:
-    """A predictor as `POST /model/load` leaves it (tests/unit/service/test_hot_swap.py)."""
-
-    serving: ModelRef
-    previous: ModelRef | None = None
-    loading: ModelRef | None = None
-    left: int = 0
-    failed: FailedLoad | None = None
-    flaked: set[str] = field(default_factory=set)
-    answers: bool = True
-
-    def load(self, wanted: ModelRef) -> None:
-        if self.loading == wanted:
-            return
-        self.loading, self.failed = None, None
-        if self.previous == wanted:
-            self.serving, self.previous = wanted, self.serving
-        elif self.serving != wanted:
-            self.loading, self.left = wanted, TICKS
-
-    def tick(self, fate: str, now: datetime) -> None:
-        if self.loading is None or fate == HANGS:
-            return
-        self.left -= 1
-        if self.left > 0:
-            return
-        wanted, self.loading = self.loading, None
-        if fate == FINAL:
-            self.failed = FailedLoad(wanted.run_id, Reason.MODEL_CORRUPT, "truncated", now)
-        elif fate == FLAKY and wanted.run_id not in self.flaked:
-            self.flaked.add(wanted.run_id)
-            self.failed = FailedLoad(wanted.run_id, Reason.TRACKING_SERVER_UNAVAILABLE, "no answer", now)
-        else:
-            self.serving, self.previous = wanted, self.serving
-
-    def restart(self) -> None:
-        self.previous = self.loading = self.failed = None
-
-    def report(self) -> Info:
-        loading = Loading(self.loading.run_id, "fetch") if self.loading else None
-        return info(
-            self.serving,
-            previous=self.previous.run_id if self.previous else None,
-            loading=loading,
-            failed_load=self.failed,
-        )
-
 
 @dataclass
 class World:
     """Pods, and an operator that remembers no more than the resource's status and ConfigMap."""
 
-    pods: dict[int, FakePod]
+    pods: dict[int, FakeServer]
     fates: dict[str, str]
     serving: ModelRef = OLD
     recorded: ModelRef = OLD
@@ -282,7 +230,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("operator"), st.none()),
 )
 FATES = st.fixed_dictionaries(
-    {OLD.run_id: st.just(GOOD), NEW.run_id: st.sampled_from([GOOD, FINAL, FLAKY, HANGS]), THIRD.run_id: st.just(GOOD)}
+    {OLD.run_id: st.just(GOOD), NEW.run_id: st.sampled_from([GOOD, CORRUPT, FLAKY, SLOW]), THIRD.run_id: st.just(GOOD)}
 )
 
 
@@ -297,24 +245,24 @@ def happen(world: World, event: str, value: Any) -> None:
         case "restart" if value in world.pods:
             world.pods[value].restart()
         case "replace" if value in world.pods:
-            world.pods[value] = FakePod(world.recorded)
+            world.pods[value] = FakeServer(world.recorded)
         case "silence" if value in world.pods:
             world.pods[value].answers = not world.pods[value].answers
         case "scale":
             kept = {number: found for number, found in world.pods.items() if number < value}
-            world.pods = {number: FakePod(world.recorded) for number in range(value)} | kept
+            world.pods = {number: FakeServer(world.recorded) for number in range(value)} | kept
         case "operator":
             world.step = Step()
 
 
 def lived(pods: int, fates: dict[str, str], history: list[tuple[str, Any]]) -> World:
-    world = World({number: FakePod(OLD) for number in range(pods)}, fates)
+    world = World({number: FakeServer(OLD) for number in range(pods)}, fates)
     for event, value in history:
         happen(world, event, value)
     for found in world.pods.values():
         found.answers = True
     if not world.pods:
-        world.pods = {0: FakePod(world.recorded)}
+        world.pods = {0: FakeServer(world.recorded)}
     return world
 
 
@@ -342,23 +290,23 @@ def test_a_good_model_serves_in_the_end(pods: int, fate: str, history: list[Any]
     assert world.rejected == set()
 
 
-@given(st.integers(1, 9), st.sampled_from([FINAL, HANGS]))
+@given(st.integers(1, 9), st.sampled_from([CORRUPT, SLOW]))
 def test_a_bad_model_reaches_no_pod_and_is_rejected(pods: int, fate: str) -> None:
     world = lived(pods, {OLD.run_id: GOOD, NEW.run_id: fate}, [("want", NEW)])
     started = world.now
     world.settle()
     assert world.rejected == {NEW.run_id}
     assert world.serving == OLD
-    assert world.now - started <= (DEADLINE if fate == HANGS else timedelta(seconds=TICKS)) + timedelta(seconds=5)
+    assert world.now - started <= (DEADLINE if fate == SLOW else timedelta(seconds=LOAD_TICKS)) + timedelta(seconds=5)
 
 
 def test_a_model_that_breaks_on_one_node_only_is_taken_back_from_all() -> None:
-    world = World({number: FakePod(OLD) for number in range(4)}, {OLD.run_id: GOOD, NEW.run_id: GOOD})
+    world = World({number: FakeServer(OLD) for number in range(4)}, {OLD.run_id: GOOD, NEW.run_id: GOOD})
     world.want(NEW)
     while world.pods[1].serving != NEW:
         world.reconcile()
         world.pass_time(1)
-    world.fates[NEW.run_id] = FINAL
+    world.fates[NEW.run_id] = CORRUPT
     world.settle()
     assert world.rejected == {NEW.run_id}
     assert [found.serving for found in world.pods.values()] == [OLD] * 4

@@ -27,25 +27,17 @@ from fairlead_operator.kube import KubeError
 from fairlead_operator.settings import Settings
 from fairlead_operator.store import Key
 from fairlead_operator.verdicts import place
-from tests.unit.operator.fake import (
-    CORRUPT,
-    CRASHING,
-    GOOD,
-    SLOW,
-    UNKNOWN,
-    WORSE,
-    FakeAnalyst,
-    FakeCluster,
-    FakeRegistry,
-    Nothing,
-)
+from tests.unit.operator.fake import UNKNOWN, WORSE, FakeAnalyst, FakeCluster, FakePods, FakeRegistry
 from tests.unit.operator.samples import NOW, RUNS, raw
+from tests.unit.operator.servers import CORRUPT, CRASHING, FLAKY, GOOD, SLOW
 
 KEY = Key("ml", "fraud")
 SETTINGS = Settings(predictor_image="predictor:1", mlflow_tracking_uri="http://mlflow:5000")
 DEADLINE = 60
 HISTORIES = int(os.environ.get("FAIRLEAD_HISTORIES", "120"))
 """Random histories a property; thousands are a matter of minutes."""
+QUIET = timedelta(seconds=DEADLINE + 10)
+"""If nothing has happened for so long, nothing will."""
 
 
 @dataclass
@@ -62,8 +54,10 @@ class World:
     annotations: dict[str, str] = field(default_factory=dict)
     """What people said."""
     before: Status = field(default_factory=Status)
+    operator: Controller | None = None
 
     def __post_init__(self) -> None:
+        self.cluster.clock = lambda: self.now
         self.start()
 
     def start(self) -> None:
@@ -74,12 +68,14 @@ class World:
             self.cluster,
             self.registry,
             None,
-            Nothing(),
+            FakePods(self.cluster),
             lambda: self.now,
             lambda: (self.now - NOW).total_seconds(),
         )
         analyst = FakeAnalyst(self.cluster, operator.queue.add, lambda: self.now)
         operator.reconciler = replace(operator.reconciler, analyst=analyst)
+        if self.operator is not None:
+            self.operator.interviews.forget(KEY)
         self.operator = operator
         self.wake_at = None
         self.listed = False
@@ -135,8 +131,7 @@ class World:
             assert status.serving is not None
             if wanted := resource["spec"]["model"].get("runID"):
                 assert status.serving.run_id == wanted
-        rejected = {rejection.revision for rejection in status.rejected}
-        assert status.candidate is None or status.candidate.revision not in rejected
+        assert not any(rejection.same(status.candidate) for rejection in status.rejected)
         self.check_canary(status)
         self.check_capacity()
         self.before = status
@@ -180,6 +175,27 @@ class World:
         self.floor = min(self.floor, wanted) if ready < wanted else wanted
         assert ready >= self.floor, "an answering pod was taken away"
 
+    def check_pods(self) -> None:
+        """What must be true at rest, unless suspended: pods that swap models report what serves, and no other pod
+        will start with anything else."""
+        status, condition = self.status, self.status.condition("UpToDate")
+        assert condition is not None
+        kept = status.candidate or status.serving
+        for pod in self.cluster.pods("fraud"):
+            server = self.cluster.servers.get(f"ip-{pod['metadata']['name']}")
+            ready = any(found["type"] == "Ready" for found in pod["status"].get("conditions", []))
+            if server is None or not ready:
+                continue
+            assert server.serving.run_id not in {found.run_id for found in status.rejected}
+            assert server.loading is None or server.loading.run_id == (kept and kept.run_id)
+            if condition.status == "True":
+                assert status.serving is not None
+                assert server.report().serves(status.serving)
+        recorded = self.cluster.objects.get(("ConfigMap", "ml", "fraud"))
+        if self.spec["rollout"]["strategy"] == "HotSwap" and status.serving and status.candidate is None:
+            assert recorded is not None
+            assert recorded["data"]["FAIRLEAD_RUN_ID"] == status.serving.run_id
+
     def check_registry(self) -> None:
         """What must be true at rest: the registry says what the status says."""
         status, tags = self.status, self.registry.tags
@@ -193,22 +209,29 @@ class World:
 
     async def settle(self) -> None:
         """Until nothing happens any more; time passes by what the operator waits for."""
-        quiet_waits = 0
-        for _ in range(300):
-            before = (self.cluster.writes, self.cluster._version)
+        quiet_waits, quiet_since = 0, self.now
+        for _ in range(3000):
+            before = self.cluster.activity
             self.cluster.roll()
             self.cluster.run_pods()
             self.cluster.roll()
             self.cluster.deliver(self.operator.observed)
             await self.step()
-            if (self.cluster.writes, self.cluster._version) == before and not self.cluster.pending:
-                if self.wake_at is None or quiet_waits > 5:
-                    return
-                quiet_waits += 1
-                self.now = self.wake_at
+            await self.speak()
+            if self.cluster.activity != before or self.cluster.pending:
+                quiet_waits, quiet_since = 0, self.now
+            elif self.operator.queue.busy:  # a pod has answered
+                continue
+            elif self.wake_at is None or (quiet_waits > 5 and self.now - quiet_since > QUIET):
+                return
             else:
-                quiet_waits = 0
+                quiet_waits += 1
+                self.now = max(self.now, self.wake_at)
         raise AssertionError("the operator does not come to rest")
+
+    async def speak(self) -> None:
+        """The operator's rounds with pods come to their ends."""
+        await asyncio.gather(*self.operator.interviews._rounds.values())
 
 
 def edit(world: World, **changes: Any) -> None:
@@ -257,7 +280,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("env"), st.sampled_from([None, "1", "2"])),
     st.tuples(st.just("replicas"), st.integers(1, 5)),
     st.tuples(st.just("suspend"), st.booleans()),
-    st.tuples(st.just("strategy"), st.sampled_from(["Rolling", "Canary", "Canary"])),
+    st.tuples(st.just("strategy"), st.sampled_from(["Rolling", "Canary", "Canary", "HotSwap", "HotSwap"])),
     st.tuples(st.just("annotate"), st.sampled_from([None, PROMOTE_ANNOTATION, ABORT_ANNOTATION])),
     st.tuples(st.just("mlflow"), st.booleans()),
     st.tuples(st.just("api down"), st.integers(1, 4)),
@@ -267,10 +290,17 @@ ACTIONS = st.one_of(
     st.tuples(st.just("deliver"), st.integers(1, 5)),
     st.tuples(st.just("roll"), st.none()),
     st.tuples(st.just("pods"), st.none()),
+    st.tuples(st.just("speak"), st.none()),
     st.tuples(st.just("time"), st.sampled_from([1, 20, 61])),
     st.tuples(st.just("settle"), st.none()),
 )
-ALL_FATES = [GOOD, GOOD, CORRUPT, SLOW, CRASHING, WORSE, UNKNOWN]
+SHOCKS = st.one_of(
+    st.tuples(st.just("restart container"), st.integers(0, 4)),
+    st.tuples(st.just("drain"), st.integers(0, 4)),
+    st.tuples(st.just("silence"), st.integers(0, 4)),
+)
+"""What happens to single pods."""
+ALL_FATES = [GOOD, GOOD, CORRUPT, SLOW, CRASHING, FLAKY, WORSE, UNKNOWN]
 FATES = st.fixed_dictionaries({run: st.sampled_from(ALL_FATES) for run in RUNS})
 
 
@@ -322,19 +352,40 @@ async def act(world: World, action: str, value: Any) -> None:
             cluster.roll()
         case "pods":
             cluster.run_pods()
+        case "speak":
+            await world.speak()
+        case "restart container" | "drain" | "silence":
+            shock(world, action, value)
         case "time":
             world.now += timedelta(seconds=value)
         case "settle":
             await world.settle()
 
 
+def shock(world: World, action: str, index: int) -> None:
+    """Something happens to one pod."""
+    pods = world.cluster.pods("fraud")
+    if index >= len(pods):
+        return
+    name = pods[index]["metadata"]["name"]
+    if action == "silence":
+        if server := world.cluster.servers.get(f"ip-{name}"):
+            server.answers = not server.answers
+        return
+    world.floor = 0
+    if action == "drain":
+        world.cluster.remove(POD, "ml", name)
+    else:
+        world.cluster.restart_container(pods[index])
+
+
 def rollout(strategy: str) -> dict[str, Any]:
     return {"strategy": strategy, "progressDeadlineSeconds": DEADLINE, "stepSeconds": 5}
 
 
-async def live(fates: dict[str, str], history: list[tuple[str, Any]]) -> World:
+async def live(fates: dict[str, str], history: list[tuple[str, Any]], strategy: str = "Rolling") -> World:
     world = World(FakeCluster(fates))
-    resource = raw(replicas=2, rollout=rollout("Rolling"))
+    resource = raw(replicas=2, rollout=rollout(strategy))
     world.cluster.put(MODEL_DEPLOYMENT, resource)
     for action, value in history:
         await act(world, action, value)
@@ -342,6 +393,8 @@ async def live(fates: dict[str, str], history: list[tuple[str, Any]]) -> World:
         world.check_capacity()
     world.cluster.down_for = 0
     world.registry.down = False
+    for server in world.cluster.servers.values():
+        server.answers = True
     world.now += timedelta(seconds=61)  # whatever the breaker waits for
     await world.operator.poll()
     edit(world, suspend=False)
@@ -349,22 +402,30 @@ async def live(fates: dict[str, str], history: list[tuple[str, Any]]) -> World:
     return world
 
 
-@given(FATES, st.lists(ACTIONS, max_size=25))
-@example({}, [("settle", None), ("replicas", 1), ("deliver", 1), ("replicas", 2)])
+@given(FATES, st.lists(ACTIONS | SHOCKS, max_size=25), st.sampled_from(["Rolling", "HotSwap"]))
+@example({}, [("settle", None), ("replicas", 1), ("deliver", 1), ("replicas", 2)], "Rolling")
 @settings(max_examples=HISTORIES, deadline=None)
-def test_any_history_comes_to_rest_and_then_nothing_is_sent(fates: dict[str, str], history: list[Any]) -> None:
+def test_any_history_comes_to_rest_and_then_nothing_is_sent(
+    fates: dict[str, str], history: list[Any], strategy: str
+) -> None:
     async def run() -> None:
-        world = await live(fates, history)
-        before, told = (world.cluster.reads, world.cluster.writes), len(world.registry.told)
+        world = await live(fates, history, strategy)
+        world.check_pods()
+        told, loads = len(world.registry.told), world.cluster.loads
+        before = (world.cluster.reads, world.cluster.writes)
         world.operator.queue.add(KEY)
         await world.step()
-        assert (world.cluster.reads, world.cluster.writes) == before
+        await world.speak()
+        await world.step()
+        assert (world.cluster.reads, world.cluster.writes, world.cluster.loads) == (*before, loads)
         world.start()
         await world.step()
         world.operator.queue.add(KEY)
         await world.step()
         assert world.cluster.writes == before[1], "a new process finds everything in place"
         assert len(world.registry.told) == told, "a new operator has nothing to tell"
+        assert world.cluster.loads == loads
+        world.check_pods()
 
     asyncio.run(run())
 
@@ -401,7 +462,9 @@ def test_a_good_model_always_serves_in_the_end(fates: dict[str, str], history: l
         assert status.serving.run_id == RUNS[3]
         assert status.rejected == ()
         live_children = {kind for kind, _, _ in world.cluster.objects} - {"Pod", "ModelDeployment"}
-        assert live_children == {"Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"}
+        swaps = world.spec["rollout"]["strategy"] == "HotSwap"
+        assert ("ConfigMap" in live_children) is swaps
+        assert live_children - {"ConfigMap"} == {"Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"}
         deployment = world.cluster.deployments()[0]
         assert deployment["spec"]["revisionHistoryLimit"] == 2, "a hand edit was not put back"
 
