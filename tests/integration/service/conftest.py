@@ -8,10 +8,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from tests.unit.service.support import tree, write_bundle
 
 PATIENCE = 60.0
 """Seconds that a server may take to start or to end on a busy machine."""
@@ -56,17 +59,27 @@ class ServerProcess:
 StartServer = Callable[..., ServerProcess]
 
 
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decision tree, compiled, as most servers here have it."""
+    return write_bundle(tmp_path_factory.mktemp("tree") / "bundle", tree()).directory
+
+
+def start_process(**settings: object) -> subprocess.Popen[bytes]:
+    """A server on a free port, its log in a pipe that somebody has to read."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FAIRLEAD_", "OTEL_"))}
+    defaults = {"FAIRLEAD_HOST": "127.0.0.1", "FAIRLEAD_PORT": "0"}
+    environment = inherited | defaults | {key.upper(): str(value) for key, value in settings.items()}
+    return subprocess.Popen([sys.executable, "-m", "fairlead_service"], stdout=subprocess.PIPE, env=environment)
+
+
 @pytest.fixture(scope="module")
 def launch_server() -> Iterator[StartServer]:
     """Starts a server with the settings given without waiting for it; what still runs at the module's end is killed."""
     servers: list[tuple[ServerProcess, threading.Thread]] = []
 
     def launch(**settings: object) -> ServerProcess:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FAIRLEAD_", "OTEL_"))}
-        defaults = {"FAIRLEAD_HOST": "127.0.0.1", "FAIRLEAD_PORT": "0"}
-        environment = inherited | defaults | {key.upper(): str(value) for key, value in settings.items()}
-        process = subprocess.Popen([sys.executable, "-m", "fairlead_service"], stdout=subprocess.PIPE, env=environment)
-        server = ServerProcess(process)
+        server = ServerProcess(start_process(**settings))
         reader = threading.Thread(target=server.follow)
         reader.start()
         servers.append((server, reader))

@@ -3,10 +3,7 @@
 import asyncio
 import contextlib
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,18 +12,13 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from sklearn.tree import DecisionTreeClassifier
 
-from tests.integration.service.conftest import PATIENCE, ServerProcess, StartServer
+from tests.integration.service.conftest import PATIENCE, ServerProcess, StartServer, start_process
 from tests.integration.service.sockets import BODY, RIGHT, Peer, chunked, complaints, get, request, resident
-from tests.unit.service.support import X, Y, tree, write_bundle
+from tests.unit.service.support import X, Y
 
 LIMIT = 2**20
 IN_PROGRESS = re.compile(r"^http_requests_in_progress ([0-9.]+)$", re.MULTILINE)
 OPENMETRICS = b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: application/openmetrics-text; version=1.0.0\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("faults") / "bundle", tree()).directory
 
 
 @pytest.fixture(scope="module")
@@ -242,13 +234,13 @@ def test_the_metrics_agree_with_each_other(server: ServerProcess) -> None:
     assert not any(s.exemplar for family in families.values() for s in family.samples)  # nothing was sampled
 
 
-def test_a_reader_of_the_log_that_stops_does_not_stop_the_server(bundle: Path, start_server: StartServer) -> None:
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FAIRLEAD_", "OTEL_"))}
-    environment = {"FAIRLEAD_ROLE": "predictor", "FAIRLEAD_BUNDLE_DIR": str(bundle), "FAIRLEAD_PORT": "0"}
-    environment |= {"FAIRLEAD_HOST": "127.0.0.1", "FAIRLEAD_MAX_CONNECTION_AGE_SECONDS": "0"}
-    environment |= {"FAIRLEAD_DRAIN_SECONDS": "0"}
-    command = [sys.executable, "-m", "fairlead_service"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=inherited | environment) as process:
+def test_a_reader_of_the_log_that_stops_does_not_stop_the_server(bundle: Path) -> None:
+    with start_process(
+        fairlead_role="predictor",
+        fairlead_bundle_dir=bundle,
+        fairlead_max_connection_age_seconds=0,
+        fairlead_drain_seconds=0,
+    ) as process:
         assert process.stdout is not None
         try:
             started = next(line for line in map(json.loads, process.stdout) if line["event"] == "started")

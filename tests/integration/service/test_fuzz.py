@@ -18,7 +18,7 @@ from schemathesis.specs.openapi import checks as openapi_checks
 from fairlead_service.api.services import Commands
 from tests.integration.service.conftest import ServerProcess, StartServer
 from tests.integration.service.sockets import BODY, RIGHT, Answer, Peer, complaints, request
-from tests.unit.service.support import FEATURES, RUN_A, X, api_settings, fake, running, tree, write_bundle
+from tests.unit.service.support import FEATURES, RUN_A, X, api_settings, fake, running
 
 ROWS = X.tolist()
 SPLIT = {"columns": list(FEATURES), "data": ROWS}
@@ -79,8 +79,7 @@ ANYTHING = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def server(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> ServerProcess:
-    bundle = write_bundle(tmp_path_factory.mktemp("fuzz") / "bundle", tree()).directory
+def server(start_server: StartServer, bundle: Path) -> ServerProcess:
     return start_server(fairlead_role="predictor", fairlead_bundle_dir=bundle, fairlead_max_connection_age_seconds=0)
 
 

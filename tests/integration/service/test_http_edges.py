@@ -8,12 +8,13 @@ import select
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.integration.service.conftest import ServerProcess, StartServer
 from tests.integration.service.sockets import BODY, RIGHT, Peer, chunked, complaints, get, request, resident
-from tests.unit.service.support import RUN_A, X, tree, write_bundle
+from tests.unit.service.support import RUN_A, X
 
 ROW = b'{"features": [[6.2, 2.9, 4.3, 1.3]]}'
 OFFER = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA")
@@ -21,8 +22,7 @@ OFFER = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settin
 
 
 @pytest.fixture(scope="module")
-def server(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> ServerProcess:
-    bundle = write_bundle(tmp_path_factory.mktemp("edges") / "bundle", tree()).directory
+def server(start_server: StartServer, bundle: Path) -> ServerProcess:
     return start_server(fairlead_role="predictor", fairlead_bundle_dir=bundle, fairlead_max_connection_age_seconds=0)
 
 

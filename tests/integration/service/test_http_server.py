@@ -12,15 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.service.conftest import ServerProcess, StartServer
-from tests.unit.service.support import RUN_A, X, tree, write_bundle
+from tests.unit.service.support import RUN_A, X
 
 BODY = json.dumps({"features": X.tolist()})
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("server") / "bundle", tree()).directory
 
 
 @pytest.fixture(scope="module")

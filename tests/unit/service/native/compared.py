@@ -94,7 +94,7 @@ def difference_together(estimator: Any, backend: Backend, requests: Sequence[Mat
 
 def _unlike(name: str, answer: Any, expected: Any) -> str | None:
     found, asked = np.asarray(answer), np.asarray(expected)
-    if found.shape != asked.shape or found.dtype.kind != asked.dtype.kind:
+    if found.shape != asked.shape or found.dtype != asked.dtype:
         return f"{name} are of another kind: {found!r} instead of {asked!r}"
     if asked.dtype != np.float64:
         return None if found.tolist() == asked.tolist() else f"{name} differ: {found!r} instead of {asked!r}"

@@ -27,7 +27,8 @@ from threadpoolctl import threadpool_limits
 
 from fairlead_service.loading.compile import NotCompiled, compile_model
 from fairlead_service.models.backends import Want
-from tests.unit.service.native.sameness import assert_exact, assert_same, hostile_rows, reference, serve
+from tests.unit.service.native.compared import difference, open_native
+from tests.unit.service.native.hostile import hostile_rows
 
 TREES = {
     DecisionTreeClassifier: {"criterion": ["gini", "entropy", "log_loss"], "splitter": ["best", "random"]},
@@ -96,6 +97,17 @@ def fitted(draw: st.DrawFn) -> tuple[Any, bool]:
     return estimator, takes_missing
 
 
+def assert_exact(estimator: Any, rows: NDArray[np.float64], directory: Path) -> None:
+    """The backend answers as the estimator does for all rows together, and for each of some alone."""
+    backend = open_native(estimator, directory, estimator.n_features_in_)
+    for some in (rows, *(rows[i : i + 1] for i in range(0, len(rows), max(1, len(rows) // 3)))):
+        assert difference(estimator, backend, some) is None
+    bare = backend.evaluate(rows, Want())
+    assert bare.predictions.tolist() == estimator.predict(rows).tolist()
+    assert bare.probabilities is None
+    assert bare.scores is None
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(model=fitted(), n=st.sampled_from([1, 7, 8, 63, 64, 65, 200]), seed=st.integers(0, 2**16))
 def test_answers_are_scikit_learns_bit_for_bit(model: tuple[Any, bool], n: int, seed: int) -> None:
@@ -122,12 +134,13 @@ def data() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 def test_a_rows_answer_does_not_depend_on_its_company(
     estimator: Any, data: tuple[NDArray[np.float64], NDArray[np.int64]], tmp_path: Path
 ) -> None:
-    backend = serve(estimator.fit(*data), tmp_path / "bundle")
+    backend = open_native(estimator.fit(*data), tmp_path / "bundle", 5)
     rows = hostile_rows(estimator, 1200, 1, missing=not isinstance(estimator, GradientBoostingClassifier))
     whole = backend.evaluate(rows, Want())
     for size in (1, 7, 63, 64, 65, 1024):
         for start in (0, 3, 1200 - size):
-            assert_same(backend.evaluate(rows[start : start + size], Want()), whole.rows(start, start + size))
+            answer = backend.evaluate(rows[start : start + size], Want())
+            assert answer.predictions.tolist() == whole.predictions[start : start + size].tolist()
 
 
 def test_ten_classes_are_summed_in_scikit_learns_memory_order(
@@ -149,9 +162,9 @@ def test_numbers_beyond_float32_are_refused_in_scikit_learns_words(
     rows = data[0][:n].copy()
     rows[-1, -1] = bad
     with pytest.raises(ValueError, match=r"Input X contains .* large") as theirs:
-        reference(estimator, rows)
+        estimator.predict(rows)
     with pytest.raises(ValueError, match=r"Input X contains .* large") as ours:
-        serve(estimator, tmp_path / "bundle").evaluate(rows, Want())
+        open_native(estimator, tmp_path / "bundle", 5).evaluate(rows, Want())
     assert str(ours.value) == str(theirs.value)
 
 
