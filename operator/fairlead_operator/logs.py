@@ -26,6 +26,12 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+def _tells(record: logging.LogRecord) -> bool:
+    """Kopf leaves its watches to the ending event loop, which, on a busy machine, reports that as an error."""
+    message = record.getMessage()
+    return not ("closing of asynchronous generator" in message and "infinite_watch" in message)
+
+
 def configure(level: str) -> None:
     """Once, at start."""
     handler = logging.StreamHandler(sys.stdout)
@@ -33,4 +39,5 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # A line for every request to MLflow and for every watch event tells nothing at rest.
     logging.getLogger("httpx").setLevel(max(logging.WARNING, logging.getLogger().level))
+    logging.getLogger("asyncio").addFilter(_tells)
     logging.getLogger("kopf.objects").setLevel(max(logging.WARNING, logging.getLogger().level))

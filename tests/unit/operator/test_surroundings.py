@@ -13,7 +13,7 @@ from fairlead_operator import __main__ as program
 from fairlead_operator.handlers import kopf_settings
 from fairlead_operator.kinds import WATCHED
 from fairlead_operator.kube import ConflictError, KubeError, NotFoundError, RefusedError, _error
-from fairlead_operator.logs import JsonFormatter
+from fairlead_operator.logs import JsonFormatter, _tells
 from fairlead_operator.metrics import MetricsServer
 from fairlead_operator.settings import Settings
 
@@ -82,6 +82,12 @@ def test_every_log_line_is_one_json_object() -> None:
     found = json.loads(line)
     assert (found["message"], found["event"], found["object"]) == ("line\ntwo", "RolloutStarted", {"name": "fraud"})
     assert "ValueError" in found["exception"]
+
+
+def test_the_end_of_a_watch_is_no_error_and_other_generators_are() -> None:
+    text = "an error occurred during closing of asynchronous generator <async_generator object {} at 0x7f>"
+    told = [_tells(logging.makeLogRecord({"msg": text.format(name)})) for name in ("infinite_watch", "ours")]
+    assert told == [False, True]
 
 
 def test_metrics_and_health_are_on_one_port() -> None:
