@@ -31,13 +31,12 @@ async def run(settings: Settings) -> int:
             logger.error("The API server does not know ModelDeployments: install the CustomResourceDefinition first.")
             return 1
         registry = kopf.OperatorRegistry()
-        kinds = await controller.kinds()
-        register(registry, controller, kinds)
+        register(registry, controller)
         async with controller.running():
             logger.info("Operator started", extra={"metrics_port": server.port})
             await kopf.operator(
                 registry=registry,
-                settings=kopf_settings(kinds),
+                settings=kopf_settings(),
                 standalone=True,
                 clusterwide=not settings.watch_namespaces,
                 namespaces=settings.watch_namespaces,

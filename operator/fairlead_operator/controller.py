@@ -2,18 +2,19 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from fairlead_operator import reference
+from fairlead_operator import optional, reference
 from fairlead_operator.api import Manifest, ModelSource
 from fairlead_operator.apply import Children
-from fairlead_operator.groups import Groups
+from fairlead_operator.groups import Discovery, Groups
 from fairlead_operator.kinds import MODEL_DEPLOYMENT, OPTIONAL, WATCHED, Kind
 from fairlead_operator.kube import KubeError
 from fairlead_operator.metrics import QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES, RESOURCES
@@ -38,11 +39,10 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Lists(Cluster, Protocol):
+class Lists(Cluster, Discovery, optional.Streams, Protocol):
     """What the controller needs of the API server beside what reconciling does."""
 
     async def list_all(self, kind: Kind, namespaces: tuple[str, ...]) -> tuple[list[Manifest], int]: ...
-    async def groups(self) -> frozenset[str]: ...
 
 
 class Controller:
@@ -51,8 +51,8 @@ class Controller:
         self.store = Store()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.resolver = Resolver(registry)
-        self.groups = Groups(kube)
-        children = Children(kube, self.store, self.groups)
+        self._groups = Groups(kube)
+        children = Children(kube, self.store, self._groups)
         self.reconciler = Reconciler(
             kube, self.store, self.resolver, children, settings.pods, clock, settings.surroundings
         )
@@ -80,6 +80,10 @@ class Controller:
                 ("aliases", self._poll_aliases()),
                 ("resync", self._resync()),
                 ("heartbeat", self._heartbeat()),
+                *(
+                    (f"{kind.plural} {namespace}", self._follow(kind, namespace))
+                    for kind, namespace in self._optional()
+                ),
             )
         ]
         await asyncio.sleep(0)  # all have begun: Kopf would take a task that appears later for its own, and hung
@@ -92,16 +96,18 @@ class Controller:
 
     async def list_all(self) -> None:
         """Puts the store right; what was news is reconciled."""
-        for kind in await self.kinds():
+        await self._groups.refresh()
+        for kind in (*WATCHED, *[kind for kind in OPTIONAL if await self._groups.offers(kind.group)]):
             items, version = await self._kube.list_all(kind, self._settings.watch_namespaces)
             for obj in self.store.replace(kind, items, version):
                 if key := self.store.key_of(kind, obj):
                     self.queue.add(key)
 
-    async def kinds(self) -> tuple[Kind, ...]:
-        """What is to be seen in this cluster."""
-        await self.groups.refresh()
-        return (*WATCHED, *[kind for kind in OPTIONAL if await self.groups.offers(kind.group)])
+    def _optional(self) -> Iterable[tuple[Kind, str]]:
+        return itertools.product(OPTIONAL, self._settings.watch_namespaces or ("",))
+
+    async def _follow(self, kind: Kind, namespace: str) -> None:
+        await optional.follow(kind, namespace, self._kube, self._groups, self.observed)
 
     def health(self) -> str | None:
         """Why this process should be restarted, or None. Called from another thread."""
