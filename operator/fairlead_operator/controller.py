@@ -51,8 +51,8 @@ class Controller:
         self.store = Store()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.resolver = Resolver(registry)
-        self._groups = Groups(kube)
-        children = Children(kube, self.store, self._groups)
+        self.groups = Groups(kube)
+        children = Children(kube, self.store, self.groups)
         self.reconciler = Reconciler(
             kube, self.store, self.resolver, children, settings.pods, clock, settings.surroundings
         )
@@ -96,8 +96,8 @@ class Controller:
 
     async def list_all(self) -> None:
         """Puts the store right; what was news is reconciled."""
-        await self._groups.refresh()
-        for kind in (*WATCHED, *[kind for kind in OPTIONAL if await self._groups.offers(kind.group)]):
+        await self.groups.refresh()
+        for kind in (*WATCHED, *[kind for kind in OPTIONAL if await self.groups.offers(kind.group)]):
             items, version = await self._kube.list_all(kind, self._settings.watch_namespaces)
             for obj in self.store.replace(kind, items, version):
                 if key := self.store.key_of(kind, obj):
@@ -107,7 +107,7 @@ class Controller:
         return itertools.product(OPTIONAL, self._settings.watch_namespaces or ("",))
 
     async def _follow(self, kind: Kind, namespace: str) -> None:
-        await optional.follow(kind, namespace, self._kube, self._groups, self.observed)
+        await optional.follow(kind, namespace, self._kube, self.groups, self.observed)
 
     def health(self) -> str | None:
         """Why this process should be restarted, or None. Called from another thread."""
