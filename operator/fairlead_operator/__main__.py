@@ -38,15 +38,14 @@ async def run(settings: Settings) -> int:
             logger.error("The API server does not know ModelDeployments: install the CustomResourceDefinition first.")
             return 1
         registry = kopf.OperatorRegistry()
-        kinds = await controller.kinds()
-        register(registry, controller, kinds)
+        register(registry, controller)
         async with controller.running():
             with _webhooks(settings, controller) as webhook_port:
                 ports = {"metrics_port": server.port, "webhook_port": webhook_port}
                 logger.info("Operator started", extra=ports)
                 await kopf.operator(
                     registry=registry,
-                    settings=kopf_settings(kinds),
+                    settings=kopf_settings(),
                     standalone=True,
                     clusterwide=not settings.watch_namespaces,
                     namespaces=settings.watch_namespaces,

@@ -2,19 +2,20 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
-from fairlead_operator import reference
+from fairlead_operator import optional, reference
 from fairlead_operator.analysis import Analyst, Replays, Traffic
 from fairlead_operator.api import Manifest, ModelSource
 from fairlead_operator.apply import Children
-from fairlead_operator.groups import Groups
+from fairlead_operator.groups import Discovery, Groups
 from fairlead_operator.interviews import Interviews, Speakers
 from fairlead_operator.kinds import MODEL_DEPLOYMENT, OPTIONAL, WATCHED, Kind
 from fairlead_operator.kube import KubeError
@@ -43,11 +44,10 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Lists(Cluster, Protocol):
+class Lists(Cluster, Discovery, optional.Streams, Protocol):
     """What the controller needs of the API server beside what reconciling does."""
 
     async def list_all(self, kind: Kind, namespaces: tuple[str, ...]) -> tuple[list[Manifest], int]: ...
-    async def groups(self) -> frozenset[str]: ...
 
 
 class ModelRegistry(Registry, Tags, Protocol):
@@ -120,6 +120,10 @@ class Controller:
                 ("notices", self._notices.run(self._look_again, 1)),
                 ("resync", self._resync()),
                 ("heartbeat", self._heartbeat()),
+                *(
+                    (f"{kind.plural} {namespace}", self._follow(kind, namespace))
+                    for kind, namespace in self._optional()
+                ),
             )
         ]
         await asyncio.sleep(0)  # all have begun: Kopf would take a task that appears later for its own, and hung
@@ -134,16 +138,18 @@ class Controller:
 
     async def list_all(self) -> None:
         """Puts the store right; what was news is reconciled."""
-        for kind in await self.kinds():
+        await self.groups.refresh()
+        for kind in (*WATCHED, *[kind for kind in OPTIONAL if await self.groups.offers(kind.group)]):
             items, version = await self._kube.list_all(kind, self._settings.watch_namespaces)
             for obj in self.store.replace(kind, items, version):
                 if key := self.store.key_of(kind, obj):
                     self.queue.add(key)
 
-    async def kinds(self) -> tuple[Kind, ...]:
-        """What is to be seen in this cluster."""
-        await self.groups.refresh()
-        return (*WATCHED, *[kind for kind in OPTIONAL if await self.groups.offers(kind.group)])
+    def _optional(self) -> Iterable[tuple[Kind, str]]:
+        return itertools.product(OPTIONAL, self._settings.watch_namespaces or ("",))
+
+    async def _follow(self, kind: Kind, namespace: str) -> None:
+        await optional.follow(kind, namespace, self._kube, self.groups, self.observed)
 
     def health(self) -> str | None:
         """Why this process should be restarted, or None. Called from another thread."""

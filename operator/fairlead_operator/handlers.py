@@ -3,7 +3,6 @@
 Only low-level event handlers are registered: they make Kopf write nothing, no finalizer and no annotation.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import kopf
@@ -41,7 +40,7 @@ class NoDiff(kopf.DiffBaseStorage):
     def store(self, **_: Any) -> None: ...
 
 
-def kopf_settings(kinds: Sequence[Kind] = WATCHED) -> kopf.OperatorSettings:
+def kopf_settings() -> kopf.OperatorSettings:
     """Kopf watches and does nothing else."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False  # our Events are on transitions, not on log lines
@@ -52,13 +51,13 @@ def kopf_settings(kinds: Sequence[Kind] = WATCHED) -> kopf.OperatorSettings:
     settings.watching.server_timeout = 300  # load balancers cut silent streams without a word
     settings.watching.client_timeout = 310
     settings.queueing.idle_timeout = 1  # a task for each object that changed: let it go soon
-    for kind in kinds:
+    for kind in WATCHED:
         if kind.labelled:  # a cluster has thousands of pods that are not ours
             settings.watching.label_selectors[kind.group, kind.version, kind.plural] = OWNER_LABEL
     return settings
 
 
-def register(registry: kopf.OperatorRegistry, controller: Controller, kinds: Sequence[Kind] = WATCHED) -> None:
+def register(registry: kopf.OperatorRegistry, controller: Controller) -> None:
     """Makes every event of what is watched known to the controller."""
 
     @kopf.on.login(registry=registry)
@@ -66,7 +65,7 @@ def register(registry: kopf.OperatorRegistry, controller: Controller, kinds: Seq
         """As the client library does, but without loading its synchronous half (40 MB)."""
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
-    for kind in kinds:
+    for kind in WATCHED:
         _watch(registry, controller, kind)
 
 

@@ -5,7 +5,7 @@ dicts: no model classes are made for them.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from fairlead_operator.kinds import POD, Kind
 
 TIMEOUT_SECONDS = 30.0
 PAGE = 500
+STREAM_SECONDS = 300
 
 
 class KubeError(Exception):
@@ -131,6 +132,25 @@ class Kube:
         found = await self._request("GET", "/apis")
         return frozenset(group["name"] for group in found["groups"])
 
+    async def watch(self, kind: Kind, namespace: str, since: str) -> AsyncIterator[dict[str, Any]]:
+        """The events of one stream, which ends after some minutes. An empty `since` begins with all there is."""
+        query = [("watch", "true"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", str(STREAM_SECONDS))]
+        query += [("resourceVersion", since)] if since else []
+        query += [("labelSelector", OWNER_LABEL)] if kind.labelled else []
+        answer = await self._send("GET", kind.path(namespace), query, seconds=STREAM_SECONDS + TIMEOUT_SECONDS)
+        if answer.status >= 300:
+            raise _error(answer.status, await answer.read())
+        rest = b""
+        try:
+            async for chunk in answer.response.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield json.loads(line)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return  # cut off: the next stream goes on
+        finally:
+            answer.response.close()
+
     async def _apply(
         self, kind: Kind, manifest: Manifest, subresource: str | None, manager: str = FIELD_MANAGER
     ) -> Manifest:
@@ -161,12 +181,8 @@ class Kube:
         body: Manifest | None = None,
         content_type: str = "application/json",
     ) -> Manifest:
-        headers = {"Accept": "application/json", "Content-Type": content_type}
-        request = await self._api.param_serialize(
-            method, path, query_params=query or [], header_params=headers, body=body, auth_settings=["BearerToken"]
-        )
+        answer = await self._send(method, path, query or [], body, content_type)
         try:
-            answer = await self._api.call_api(*request, _request_timeout=TIMEOUT_SECONDS)
             content = await answer.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise KubeError(0, f"The API server does not answer: {error!r}") from error
@@ -174,6 +190,25 @@ class Kube:
             raise _error(answer.status, content)
         result: Manifest = json.loads(content)
         return result
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: list[tuple[str, str]],
+        body: Manifest | None = None,
+        content_type: str = "application/json",
+        seconds: float = TIMEOUT_SECONDS,
+    ) -> Any:
+        """The answer with its head read, whatever it says."""
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        request = await self._api.param_serialize(
+            method, path, query_params=query, header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        try:
+            return await self._api.call_api(*request, _request_timeout=seconds)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise KubeError(0, f"The API server does not answer: {error!r}") from error
 
 
 def _error(status: int, content: bytes) -> KubeError:

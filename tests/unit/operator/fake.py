@@ -1,11 +1,12 @@
 """A cluster in memory: an API server with versions, watches and server-side apply as far as the operator uses them, a
 Deployment controller, and a kubelet whose pods fare as their run does. Every step happens when the test says so."""
 
+import asyncio
 import copy
 import json
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -96,6 +97,11 @@ class FakeCluster:
         self.reads += 1
         self._request()
         return self.api_groups
+
+    async def watch(self, kind: Kind, namespace: str, since: str) -> AsyncIterator[Manifest]:
+        """Watch events are delivered by hand here: none comes by itself."""
+        await asyncio.Event().wait()
+        yield {}
 
     async def hand_over(self, kind: Kind, manifest: Manifest) -> None:
         self.writes += 1

@@ -1,0 +1,87 @@
+"""Watching a kind that comes and goes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from fairlead_operator import optional
+from fairlead_operator.groups import Groups
+from fairlead_operator.kinds import SCALED_OBJECT
+from fairlead_operator.kube import KubeError, NotFoundError
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optional, "AGAIN_SECONDS", 0)
+    monkeypatch.setattr(optional, "PAUSE_SECONDS", 0)
+
+
+class Cluster:
+    """Streams as the test says; then it waits for ever."""
+
+    def __init__(self, *streams: list[Any]) -> None:
+        self.streams = list(streams)
+        self.asked: list[str] = []
+        self.there: frozenset[str] = frozenset()
+        self.twice, self.done = asyncio.Event(), asyncio.Event()
+
+    async def groups(self) -> frozenset[str]:
+        return self.there
+
+    async def watch(self, kind: Any, namespace: str, since: str) -> AsyncIterator[Any]:
+        self.asked.append(since)
+        if len(self.asked) == 2:
+            self.twice.set()
+        if not self.streams:
+            self.done.set()
+            await asyncio.Event().wait()
+        for item in self.streams.pop(0):
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+
+def event(kind: str, version: int) -> Any:
+    return {"type": kind, "object": {"metadata": {"name": "fraud", "resourceVersion": str(version)}}}
+
+
+async def seen(cluster: Cluster, groups: Groups) -> list[tuple[str | None, str]]:
+    found: list[tuple[str | None, str]] = []
+
+    def observed(kind: Any, what: str | None, obj: Any) -> None:
+        found.append((what, obj["metadata"]["resourceVersion"]))
+
+    task = asyncio.create_task(optional.follow(SCALED_OBJECT, "", cluster, groups, observed))
+    await asyncio.wait_for(cluster.done.wait(), 5)
+    task.cancel()
+    return found
+
+
+async def test_a_stream_goes_on_where_the_last_one_ended_and_begins_anew_when_told_to() -> None:
+    gone = {"type": "ERROR", "object": {"kind": "Status", "code": 410}}
+    cluster = Cluster([event("ADDED", 3), event("BOOKMARK", 7)], [event("MODIFIED", 8)], [gone], [event("ADDED", 9)])
+    cluster.there = frozenset({"keda.sh"})
+    groups = Groups(cluster)
+    await groups.refresh()
+    assert await seen(cluster, groups) == [("ADDED", "3"), ("MODIFIED", "8"), ("ADDED", "9")]
+    assert cluster.asked == ["", "7", "8", "", "9"]
+
+
+async def test_nothing_is_asked_while_the_kind_is_away() -> None:
+    cluster = Cluster([event("ADDED", 3)], [NotFoundError(404, "gone")], [KubeError(0, "down")], [event("ADDED", 5)])
+    groups = Groups(cluster)
+    watching = asyncio.create_task(seen(cluster, groups))
+    await groups.refresh()
+    await asyncio.sleep(0)
+    assert cluster.asked == []
+    cluster.there = frozenset({"keda.sh"})
+    await groups.refresh()
+    await cluster.twice.wait()
+    for _ in range(10):  # turns of the loop in which it might ask again
+        await asyncio.sleep(0)
+    assert cluster.asked == ["", "3"]
+    await groups.refresh()
+    assert await watching == [("ADDED", "3"), ("ADDED", "5")]
+    assert cluster.asked == ["", "3", "", "", "5"]
