@@ -24,6 +24,7 @@ def test_two_hundred_at_once_and_silence_at_rest(
         list(pool.map(lambda name: api.create("md", md(namespace, name, run_id, replicas=1)), names))
     await_up_to_date(api, namespace, names)
     await_told(api, namespace, len(names))
+    await_rest(audit, namespace)
 
     mark = audit.mark()
     time.sleep(REST_SECONDS)  # what is observed is a time in which nothing happens
@@ -55,6 +56,17 @@ def await_told(api: Api, namespace: str, completed: int) -> None:
     while (told := [event["reason"] for event in api.list("event", namespace)]).count("RolloutCompleted") < completed:
         assert time.monotonic() < deadline, f"{told.count('RolloutCompleted')} of {completed} Events are there"
         time.sleep(0.2)
+
+
+def await_rest(audit: Audit, namespace: str) -> None:
+    """Until nothing has been sent for a while: pods and Deployments still tell of themselves after the last Event."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        mark = audit.mark()
+        time.sleep(REST_SECONDS / 2)  # silence gives no sign
+        if not [request for request in audit.since(mark) if request.namespace == namespace]:
+            return
+        assert time.monotonic() < deadline, "the operator does not come to rest"
 
 
 def repeated(requests: list[Request]) -> list[tuple[str, str]]:
