@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import spoilt
+from tests.cluster.observed import eventually, prometheus
 from tests.cluster.steps import Data, Fit, Models, Namespace
 
 STEPS = {"strategy": "Canary", "steps": [0, 50], "stepSeconds": 15, "minRequests": 20, "progressDeadlineSeconds": 120}
@@ -54,6 +55,13 @@ def test_a_better_model_is_promoted_step_by_step(namespace: Namespace, models: M
     assert {"RolloutStarted", "CanaryStep", "CanaryPassed", "RolloutCompleted"} <= reasons
 
 
+def await_requests(namespace: Namespace, count: int) -> None:
+    """Until pods have answered so many, and kept rows of some: what is replayed must hold what the model refuses."""
+    answered = f'sum(http_requests_total{{namespace="{namespace.name}",path="/predict"}})'
+    with prometheus(namespace.cluster) as asked:
+        eventually(lambda: asked.value(answered), lambda found: found >= count)
+
+
 @pytest.mark.parametrize(
     ("fit", "check", "rollout"),
     [
@@ -75,6 +83,8 @@ def test_a_worse_model_is_taken_back_and_no_request_fails(
     before = namespace.serving_uids("worse", models.good)
 
     with namespace.watch("worse") as recording, namespace.load("worse", "none", *bodies, rate=60) as load:
+        if "replaySamples" in rollout:
+            await_requests(namespace, 1500)
         deploy(namespace, "worse", bad, **rollout)
         namespace.await_("worse", "Stalled", timeout=180)
         result = load.stop()
