@@ -88,7 +88,12 @@ def run(tier: Tier, arguments: list[str]) -> Outcome:
     log = STATE / f"test-{tier.name}.log"
     covered = [] if tier.needs_cluster else ["coverage", "run", "-m"]  # in a cluster the code runs elsewhere
     command = [sys.executable, "-m", *covered, "pytest", f"tests/{tier.name}", *arguments]
-    environment = {**os.environ, "COVERAGE_FILE": str((STATE / f"coverage-{tier.name}").absolute())}
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+        # Tests start a hundred Python programs; compiling what they import takes longer than all else that they do.
+        "PYTHONPYCACHEPREFIX": str((STATE / "bytecode").absolute()),
+        "COVERAGE_FILE": str((STATE / f"coverage-{tier.name}").absolute()),
+    }
     with (
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment

@@ -36,10 +36,13 @@ from fairlead_service.loading import rows
 from fairlead_service.loading.compile import Compiled, compile_model
 from fairlead_service.loading.compile.linear import COMPILERS as LINEAR
 from fairlead_service.loading.compile.trees import COMPILERS as TREES
+from fairlead_service.models.backends import Backend, Want
+from fairlead_service.models.backends.native.program import Linear
 from tests.unit.service.native.compared import difference, difference_together, open_native
 
 WIDTH = 5
 _SEEN = 60
+_ROWS = 150
 _FEW = {
     "n_estimators": 4,
     "max_depth": 4,
@@ -70,19 +73,34 @@ def cases() -> Iterator[Case]:
 
 
 def problems(case: Case, directory: Path) -> list[str]:
-    """What differs from scikit-learn; every set of rows at once, its first rows alone, and these in one call."""
+    """What differs from scikit-learn: in all rows at once, in some alone, and in all of these in one call."""
     compiled = compile_model(case.model)
     assert isinstance(compiled, Compiled)
     backend = open_native(case.model, directory, WIDTH)
     sets = rows.for_program(compiled.program, compiled.arrays, case.model, None, WIDTH, missing=case.missing)
-    found = []
-    for part in [*sets, *rows.largest(sets[0].matrix[:1])]:
-        some = np.ascontiguousarray(part.matrix[:150])
-        requests = (some, some[:1], some[-2:])
-        answers = [difference(case.model, backend, matrix) for matrix in requests]
-        answers.append(difference_together(case.model, backend, requests))
-        found += [f"{case.name}: {part.kind}: {what}" for what in answers if what is not None]
-    return found
+    sets = [rows.RowSet(part.kind, np.ascontiguousarray(part.matrix[:_ROWS])) for part in sets]
+    extremes = rows.largest(sets[0].matrix[:1])
+    joined = rows.RowSet("all rows", np.vstack([part.matrix for part in sets]))
+    # Sums depend on the matrix's shape; trees answer row by row, which one set shows.
+    alone = [*sets, extremes[0]] if isinstance(compiled.program.estimator, Linear) else sets[:1]
+    asked = [
+        *([joined] if _answers(backend, joined.matrix) else sets),
+        *extremes,
+        *(rows.RowSet(f"the first of {part.kind}", part.matrix[:1]) for part in alone),
+        *(rows.RowSet(f"the last of {part.kind}", part.matrix[-2:]) for part in alone),
+    ]
+    answers = [(part.kind, difference(case.model, backend, part.matrix)) for part in asked]
+    answers.append(("all of them", difference_together(case.model, backend, [part.matrix for part in asked])))
+    return [f"{case.name}: {kind}: {what}" for kind, what in answers if what is not None]
+
+
+def _answers(backend: Backend, matrix: Any) -> bool:
+    """Whether nothing is refused, which would leave the other rows unseen."""
+    try:
+        backend.evaluate(matrix, Want())
+    except ValueError:
+        return False
+    return True
 
 
 def compare_all(directory: Path) -> tuple[int, list[str]]:
