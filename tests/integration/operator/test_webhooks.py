@@ -2,14 +2,15 @@
 
 import asyncio
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import httpx
 import pytest_asyncio
 from mlflow import MlflowClient
-from mlflow.entities.webhook import Webhook
 from mlflow.webhooks.delivery import _generate_hmac_signature
 
 from fairlead_operator.api import Status
@@ -21,7 +22,7 @@ from tests.integration.operator.conftest import ToldCluster, followers
 SECRET = "0123456789abcdef0123456789abcdef"
 SOON = 10.0
 """Seconds: an alias that moved is seen in well under one, but the machine may be busy. The poll comes after an hour."""
-EVENTS = ["model_version_alias.created", "model_version_alias.deleted", "model_version.created"]
+GUIDE = Path(__file__).parents[3] / "docs/webhooks.md"
 
 
 class Followed:
@@ -60,14 +61,19 @@ async def followed(registry: Registry, name: str, operator: Callable[..., Contro
             server.close()
 
 
-def register(url: str, mlflow_server: str, secret: str = SECRET) -> Webhook:
-    return MlflowClient(mlflow_server, mlflow_server).create_webhook("fairlead", url, EVENTS, secret=secret)
+def register(registry: Registry, url: str, secret: str = SECRET) -> str:
+    """Registers the webhook with the very body that docs/webhooks.md gives; returns its id."""
+    body = re.search(r"/mlflow/webhooks .* -d '({.*?})'\n", GUIDE.read_text(), re.DOTALL)
+    assert body is not None
+    documented = json.loads(body[1].replace("""'"$SECRET"'""", secret))
+    assert documented["url"].endswith(PATH)
+    return str(registry.post("webhooks", **documented | {"url": url})["webhook"]["webhook_id"])
 
 
 async def test_an_alias_that_moves_is_noticed_at_once(
     followed: Followed, registry: Registry, name: str, mlflow_server: str
 ) -> None:
-    webhook = await asyncio.to_thread(register, followed.url, mlflow_server)
+    webhook = await asyncio.to_thread(register, registry, followed.url)
     try:
         await followed.until("1")
         begun = time.monotonic()
@@ -80,21 +86,23 @@ async def test_an_alias_that_moves_is_noticed_at_once(
         await followed.until(None)
         await asyncio.to_thread(registry.alias, name, "champion", "1")
         await followed.until("1")
-        tested = await asyncio.to_thread(MlflowClient(mlflow_server, mlflow_server).test_webhook, webhook.webhook_id)
+        tested = await asyncio.to_thread(MlflowClient(mlflow_server, mlflow_server).test_webhook, webhook)
         assert (tested.success, tested.response_status) == (True, 200), tested
     finally:
-        await asyncio.to_thread(MlflowClient(mlflow_server, mlflow_server).delete_webhook, webhook.webhook_id)
+        await asyncio.to_thread(MlflowClient(mlflow_server, mlflow_server).delete_webhook, webhook)
 
 
-async def test_mlflow_is_told_when_its_secret_is_another(followed: Followed, mlflow_server: str) -> None:
-    webhook = await asyncio.to_thread(register, followed.url, mlflow_server, "not the secret of the operator")
+async def test_mlflow_is_told_when_its_secret_is_another(
+    followed: Followed, registry: Registry, mlflow_server: str
+) -> None:
+    webhook = await asyncio.to_thread(register, registry, followed.url, "not the secret of the operator")
     client = MlflowClient(mlflow_server, mlflow_server)
     try:
-        tested = await asyncio.to_thread(client.test_webhook, webhook.webhook_id)
+        tested = await asyncio.to_thread(client.test_webhook, webhook)
         assert (tested.success, tested.response_status) == (False, 401)
         assert "another secret" in (tested.response_body or "")
     finally:
-        await asyncio.to_thread(client.delete_webhook, webhook.webhook_id)
+        await asyncio.to_thread(client.delete_webhook, webhook)
 
 
 async def test_what_mlflow_did_not_send_or_sent_before_is_refused(
