@@ -106,7 +106,7 @@ async def test_mlflow_is_told_when_its_secret_is_another(
 
 
 async def test_what_mlflow_did_not_send_or_sent_before_is_refused(
-    followed: Followed, registry: Registry, name: str, calls: Counter[str]
+    calls: Counter[str], followed: Followed, registry: Registry, name: str
 ) -> None:
     await followed.until("1")
     await asyncio.to_thread(registry.alias, name, "champion", "2")
