@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -105,7 +106,7 @@ async def test_mlflow_is_told_when_its_secret_is_another(
 
 
 async def test_what_mlflow_did_not_send_or_sent_before_is_refused(
-    followed: Followed, registry: Registry, name: str
+    calls: Counter[str], followed: Followed, registry: Registry, name: str
 ) -> None:
     await followed.until("1")
     await asyncio.to_thread(registry.alias, name, "champion", "2")
@@ -120,6 +121,8 @@ async def test_what_mlflow_did_not_send_or_sent_before_is_refused(
 
     assert await post(secret="x" * 32) == 401
     assert await post(at=now - WINDOW_SECONDS - 5) == 401
+    assert calls["registered-models/get"] == 1, "nobody asked MLflow"
     assert await post() == 200
     await followed.until("2")
     assert await post() == 409
+    assert calls["registered-models/get"] == 2
