@@ -308,6 +308,7 @@ def test_a_changed_template_rolls_with_the_model_that_is_wanted() -> None:
     decided = decide(said, candidate(of=other), seen=half, env=env)
     assert decided.serving == SERVING
     assert loads(decided) == {"fraud-3": NEW.run_id}, "it started with what was recorded before"
+    assert decided.recorded == NEW
     whole = cluster(*(pod(number, of=other) for number in range(4)), of=other)
     unsaid = decide(reports(*[report(NEW)] * 3), candidate(of=other), seen=whole, env=env)
     assert unsaid.candidate is not None
