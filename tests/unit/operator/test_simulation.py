@@ -414,12 +414,13 @@ def test_any_history_comes_to_rest_and_then_nothing_is_sent(
         await world.step()
         await world.speak()
         await world.step()
-        assert (world.cluster.reads, world.cluster.writes, world.cluster.loads) == (*before, loads)
+        assert (world.cluster.reads, world.cluster.writes) == before
         world.start()
         await world.settle()
         assert len(world.registry.told) == told, "a new operator has nothing to tell"
-        assert world.cluster.loads == loads
         world.check_pods()
+        if world.status.candidate is None:  # with nothing to go back to, what fails is tried again and again
+            assert world.cluster.loads == loads
 
     asyncio.run(run())
 

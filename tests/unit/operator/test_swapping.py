@@ -216,6 +216,18 @@ def test_a_failure_of_the_serving_model_is_not_the_candidates() -> None:
     assert decide(said, candidate(), seen=failed(NEW.run_id)).rejected[0].reason is Reason.MODEL_NOT_FOUND
 
 
+def test_pods_that_fail_time_and_again_do_not_rewrite_the_status() -> None:
+    crash = FailedLoad(NEW.run_id, Reason.LOAD_FAILED, "exit code 139", NOW)
+    first = decide(reports(report(failed_load=crash), *[report()] * 3), candidate())
+    assert "0 of 4 pods have it; LoadFailed: exit code 139" in first.verdict.message
+    before = Status(serving=SERVING, candidate=first.candidate, last_failure=first.last_failure)
+    for said in (reports(report(loading=LOADING), *[report()] * 3), reports(None, *[report()] * 3)):
+        again = decide(said, old=before)
+        assert (again.verdict, again.last_failure) == (first.verdict, first.last_failure)
+    third = decide(reports(*[report()] * 4), old=before, wanted=THIRD)
+    assert "139" not in third.verdict.message, "it is another model's"
+
+
 def test_an_alias_that_moves_back_brings_every_pod_back() -> None:
     said = reports(report(NEW), report(loading=LOADING), report(), report())
     decided = decide(said, candidate(), wanted=GOOD)
