@@ -228,6 +228,18 @@ def test_pods_that_fail_time_and_again_do_not_rewrite_the_status() -> None:
     assert "139" not in third.verdict.message, "it is another model's"
 
 
+def test_what_happened_to_a_pod_before_is_not_told_of_a_new_model() -> None:
+    killed = Failure(pod="fraud-3", reason=Reason.LOAD_FAILED, message="exit code 137", at=NOW - timedelta(days=7))
+    seen = cluster(*map(pod, range(3)), pod(3, failure=killed))
+    said = reports(report(failed_load=FailedLoad(NEW.run_id, Reason.LOAD_FAILED, "139", NOW)), *[report()] * 3)
+    for on_trial in (candidate(), None):
+        decided = decide(said, on_trial, seen=seen)
+        assert "137" not in decided.verdict.message
+        assert decided.last_failure is not None
+        assert (decided.last_failure.run_id, decided.last_failure.message) == (NEW.run_id, "139")
+    assert decide(reports(*[report()] * 4), wanted=GOOD, seen=seen).last_failure == killed
+
+
 def test_an_alias_that_moves_back_brings_every_pod_back() -> None:
     said = reports(report(NEW), report(loading=LOADING), report(), report())
     decided = decide(said, candidate(), wanted=GOOD)
