@@ -162,11 +162,14 @@ def _failure(pod: Pod, model: ModelRef, started_at: datetime | None) -> FailedLo
     return pod.info.failed_load if at is not None and (started_at is None or at >= started_at) else None
 
 
+def trouble(pod: Pod) -> str:
+    """For people: why a pod does not do what it is told."""
+    return f"pod {pod.name}{'' if pod.info else ' does not answer'}: {pod.silence}"
+
+
 def _progress(pods: Sequence[Pod], there: Sequence[Pod], failed: Sequence[tuple[Pod, FailedLoad]]) -> str:
     """For people: how many, and what is in the way."""
     text = f"{len(there)} of {len(pods)} pods have it"
     troubles = [f"pod {pod.name}: {failure.reason}: {failure.message}" for pod, failure in failed]
-    for pod in pods:
-        if pod.silence and pod not in there:
-            troubles.append(f"pod {pod.name}{'' if pod.info else ' does not answer'}: {pod.silence}")
+    troubles += [trouble(pod) for pod in pods if pod.silence and pod not in there]
     return f"{text}; {troubles[0]}" if troubles else text

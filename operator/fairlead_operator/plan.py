@@ -123,11 +123,7 @@ def planned(
 
 def final_failure(at: Situation, candidate: Candidate) -> Failure | None:
     """One that the same run would have again on any pod."""
-    pods = _pods_of(at, candidate)
-    if at.old.serving is not None and at.old.serving.revision == candidate.revision:
-        # They are the serving model's too: only what names the candidate is its own failure, and only of this trial.
-        pods = tuple(pod for pod in pods if pod.failure and pod.failure.run_id == candidate.run_id)
-    failures = [pod.final_failure for pod in pods if pod.final_failure and not _earlier(pod, candidate)]
+    failures = [pod.final_failure for pod in _pods_of(at, candidate) if pod.final_failure]
     return max(failures, key=lambda failure: failure.at, default=None)
 
 
@@ -141,24 +137,25 @@ def trouble(at: Situation, deployed: Deployed) -> str:
 
 
 def last_failure(at: Situation, deployed: Deployed) -> Failure | None:
-    failures = [pod.failure for pod in _pods_of(at, deployed) if pod.failure]
-    failures += _failed_loads(at, deployed)
+    failures = [pod.failure for pod in _pods_of(at, deployed) if pod.failure] or _failed_loads(at, deployed)
     newest = max(failures, key=lambda failure: failure.at, default=None)
     return newer(at.old.last_failure, newest) if newest else at.old.last_failure
 
 
 def _pods_of(at: Situation, deployed: Deployed) -> tuple[PodView, ...]:
-    """Without those whose failure is another model's: pods that swap models may outlive several."""
+    """Without those whose failure is not the model's: pods that swap models outlive several."""
     pods = at.seen.of_revision(deployed.revision)
-    return tuple(
-        pod for pod in pods if not (pod.swaps and pod.failure and pod.failure.run_id not in (None, deployed.run_id))
-    )
+    return tuple(pod for pod in pods if not pod.swaps or pod.failure is None or _owns(at, deployed, pod.failure))
 
 
-def _earlier(pod: PodView, candidate: Candidate) -> bool:
-    """Whether its failure is of an earlier trial."""
-    started = candidate.started_at
-    return pod.swaps and pod.failure is not None and started is not None and pod.failure.at < started
+def _owns(at: Situation, deployed: Deployed, failure: Failure) -> bool:
+    """Whether it is this model's, and of this trial. One that names no run may be the serving model's."""
+    serving = at.old.serving
+    shared = serving is not None and serving.revision == deployed.revision and serving.run_id != deployed.run_id
+    started = deployed.started_at if isinstance(deployed, Candidate) else None
+    if failure.run_id != deployed.run_id and (failure.run_id is not None or shared):
+        return False
+    return started is None or failure.at >= started
 
 
 def _failed_loads(at: Situation, deployed: Deployed) -> list[Failure]:
@@ -166,12 +163,12 @@ def _failed_loads(at: Situation, deployed: Deployed) -> list[Failure]:
     found = []
     for pod in at.seen.of_revision(deployed.revision):
         report = at.reports.get(pod.name)
-        failed = report.info.failed_load if report and report.info else None
-        if failed is not None and failed.run_id == deployed.run_id:
-            when = failed.at.replace(microsecond=0)
-            found.append(
-                Failure(run_id=failed.run_id, pod=pod.name, reason=failed.reason, message=failed.message, at=when)
-            )
+        if report is None or report.info is None or report.info.failed_load is None:
+            continue
+        load = report.info.failed_load
+        failure = Failure(run_id=load.run_id, pod=pod.name, reason=load.reason, message=load.message, at=load.at)
+        if _owns(at, deployed, failure):
+            found.append(failure.model_copy(update={"at": load.at.replace(microsecond=0)}))
     return found
 
 

@@ -16,7 +16,7 @@ from fairlead_operator.desired import configmap
 from fairlead_operator.desired.pods import load_token
 from fairlead_operator.hotswap import Failure, Listener, Load, Pod, Round, Step
 from fairlead_operator.observe import PodView
-from fairlead_operator.plan import Plan, Situation
+from fairlead_operator.plan import Plan, Situation, last_failure
 from fairlead_operator.reports import Report
 
 REFRESH_SECONDS: Final = 300.0
@@ -60,10 +60,19 @@ def final_failure(at: Situation, candidate: Candidate) -> Failure | None:
 
 
 def progress(at: Situation, candidate: Candidate) -> str:
-    """For people, where the pods are there and swap."""
-    step = trial(at, candidate)
+    """For people, where the pods are there and swap. The same as long as nothing new happens: pods that fail time and
+    again must not rewrite the status at every turn."""
     there = in_place(at, candidate) or at.seen.available(candidate.revision) >= at.replicas
-    return step.message if step and there else ""
+    if not there or trial(at, candidate) is None:
+        return ""
+    pods = _pods(at, candidate)
+    having = [pod for pod in pods if pod.info is not None and pod.info.serves(candidate)]
+    said = [f"{len(having)} of {len(pods)} pods have it"]
+    said += [hotswap.trouble(pod) for pod in pods if pod.silence and pod not in having][:1]
+    failure = last_failure(at, candidate)
+    if failure is not None and failure.run_id == candidate.run_id:
+        said.append(f"{failure.reason}: {failure.message}")
+    return "; ".join(said)
 
 
 def agree(at: Situation, serving: Serving) -> bool:

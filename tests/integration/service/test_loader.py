@@ -220,11 +220,13 @@ def test_the_program_and_its_restart_without_mlflow(mlflow_server: str, forest: 
 
 def test_the_program_when_mlflow_is_down(tmp_path: Path) -> None:
     (tmp_path / "log").touch()
-    code, said = command(tmp_path, MLFLOW_TRACKING_URI=NOWHERE, **{contract.ENV_MODEL_URI: f"runs:/{'0' * 32}"})
+    wanted = {contract.ENV_MODEL_URI: f"runs:/{'0' * 32}", contract.ENV_RUN_ID: "0" * 32}
+    code, said = command(tmp_path, MLFLOW_TRACKING_URI=NOWHERE, **wanted)
     assert code == 1
     assert [message.kind for message in said] == ["failure"]
     assert said[0].reason == "TrackingServerUnavailable"
-    assert json.loads((tmp_path / "log").read_bytes()) == {"reason": said[0].reason, "message": said[0].message}
+    last_word = {"reason": said[0].reason, "message": said[0].message, "run_id": "0" * 32}
+    assert json.loads((tmp_path / "log").read_bytes()) == last_word
     assert NOWHERE in said[0].message
     assert not (tmp_path / "b").exists()
 

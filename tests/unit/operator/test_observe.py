@@ -82,6 +82,23 @@ def test_pods_that_are_going_away_do_not_count() -> None:
     assert observe(None, [going, staying]).available("r1") == 1
 
 
+def test_pods_that_swap_models_name_no_run_and_their_failures_do() -> None:
+    labels = {"fairlead.dev/revision": "r1"}
+    told = json.dumps({"reason": "ModelCorrupt", "message": "truncated", "run_id": "b" * 32})
+    raw = pod({"name": "loader", "state": ended(told)}, labels=labels)
+    raw["status"]["containerStatuses"] = [{"name": "server", "restartCount": 2}]
+    view = only(raw)
+    assert (view.swaps, view.restarts, view.failure.run_id) == (True, 2, "b" * 32)
+    labelled = only(pod({"name": "server", "state": ended("Killed", 137)}))
+    assert (labelled.swaps, labelled.restarts, labelled.failure.run_id) == (False, 0, "a" * 32)
+
+    swapping = deployment()
+    swapping["spec"]["template"] = {"metadata": {"labels": labels}}
+    for found, expected in ((swapping, True), (deployment(), False), ({"metadata": {}}, False)):
+        assert observe(found, []).swapping is expected
+    assert observe(None, [raw]).swapping
+
+
 def deployment(generation: int = 2, **status: int) -> dict[str, Any]:
     counts = {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2} | status
     template = {"metadata": {"labels": LABELS}}

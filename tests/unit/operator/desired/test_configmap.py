@@ -103,6 +103,15 @@ def test_only_pods_that_swap_have_one() -> None:
     assert all(child["kind"] != "ConfigMap" for child in kept.manifests)
 
 
+@pytest.mark.parametrize("strategy", ["Rolling", "Canary", "HotSwap"])
+def test_what_is_recorded_may_differ_from_what_is_rolled_out_and_needs_no_template(strategy: str) -> None:
+    md, one, other = samples.md(rollout={"strategy": strategy}), samples.model(samples.RUNS[0]), samples.model("b" * 32)
+    for template in (None, Template(one, "i", 2)):
+        found = {child["kind"]: child for child in desired(md, template, DEFAULTS, recorded=other).manifests}
+        assert found["ConfigMap"]["data"]["FAIRLEAD_RUN_ID"] == other.run_id
+        assert ("Deployment" in found) is (template is not None)
+
+
 @pytest.mark.parametrize("version", ["1.32", "1.37"])
 def test_kubernetes_accepts_them(version: str) -> None:
     for child in children(samples.md(**SWAP), samples.model(), SECURED).values():
