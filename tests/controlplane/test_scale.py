@@ -34,6 +34,7 @@ def test_two_hundred_take_few_requests_none_at_rest_and_none_of_a_new_process(
     each(names, lambda name: api.create("md", md(namespace, name, first, replicas=1)))
     await_serving(api, namespace, names, first)
     await_told(api, namespace, RESOURCES)
+    await_rest(audit, namespace)
     made = counted(audit, mark, namespace)
     assert {what: number for what, number in made.items() if what != STATUS} == dict.fromkeys(
         ("patch deployments", "patch services", "patch poddisruptionbudgets", "patch networkpolicies", "create events"),
@@ -44,6 +45,7 @@ def test_two_hundred_take_few_requests_none_at_rest_and_none_of_a_new_process(
     each(names, lambda name: api.patch("md", namespace, name, {"spec": {"model": {"runID": second}}}))
     await_serving(api, namespace, names, second)
     await_told(api, namespace, 2 * RESOURCES)
+    await_rest(audit, namespace)
     made = counted(audit, mark, namespace)
     rest = {what: number for what, number in made.items() if what != STATUS}
     assert rest == {"patch deployments": RESOURCES, "create events": 2 * RESOURCES}
@@ -109,6 +111,17 @@ def await_told(api: Api, namespace: str, completed: int) -> None:
     while (told := [event["reason"] for event in api.list("event", namespace)]).count("RolloutCompleted") < completed:
         assert time.monotonic() < deadline, f"{told.count('RolloutCompleted')} of {completed} Events are there"
         time.sleep(0.2)
+
+
+def await_rest(audit: Audit, namespace: str) -> None:
+    """Until nothing has been sent for a while: pods and Deployments still tell of themselves after the last Event."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        mark = audit.mark()
+        time.sleep(REST_SECONDS / 2)  # silence gives no sign
+        if not [request for request in audit.since(mark) if request.namespace == namespace]:
+            return
+        assert time.monotonic() < deadline, "the operator does not come to rest"
 
 
 def repeated(requests: list[Request]) -> list[tuple[str, str]]:
