@@ -10,7 +10,7 @@ Milestones = Mapping[str, Callable[[Object], bool]]
 
 
 def reach(
-    api: Api, kind: str, namespace: str, number: int, milestones: Milestones, seconds: float = 1800
+    api: Api, kind: str, namespace: str, number: int, milestones: Milestones, seconds: float = 7200
 ) -> dict[str, float]:
     """Waits until so many objects of a namespace have passed each milestone; returns when the last one did."""
     passed: dict[str, set[str]] = {name: set() for name in milestones}
@@ -36,7 +36,7 @@ def reach(
     raise TimeoutError(f"after {seconds:.0f} s, so many {kind} are not there yet: {missing}")
 
 
-def await_gone(api: Api, kinds: tuple[str, ...], namespace: str, seconds: float = 1800) -> None:
+def await_gone(api: Api, kinds: tuple[str, ...], namespace: str, seconds: float = 7200) -> None:
     deadline = time.monotonic() + seconds
     for kind in kinds:
         while api.list(kind, namespace):

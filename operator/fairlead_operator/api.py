@@ -378,6 +378,10 @@ def contract_variables() -> frozenset[str]:
 
 def read_status(raw: Mapping[str, Any] | None) -> Status:
     """The stored status; whatever cannot be read is as if it had never been written, and is observed anew."""
+    try:
+        return Status.model_validate(raw or {})
+    except ValueError:
+        pass
     fields: dict[str, Any] = {}
     for name, value in (raw or {}).items():
         try:

@@ -18,6 +18,8 @@ class Transition:
     reason: str
     message: str
     run_id: str | None = None
+    news: bool = True
+    """Whether it becomes an Event."""
 
 
 def transitions(old: Status, new: Status) -> list[Transition]:
@@ -30,7 +32,10 @@ def _rollouts(old: Status, new: Status) -> list[Transition]:
     found = []
     candidate, before = new.candidate, old.candidate
     if candidate and not candidate.same(before):
-        found.append(Transition("Normal", "RolloutStarted", f"Rolling out {_name(candidate)}", candidate.run_id))
+        # That a new resource is rolled out is what it was made for: its first Event says how that ended.
+        first = old.observed_generation is None
+        message = f"Rolling out {_name(candidate)}"
+        found.append(Transition("Normal", "RolloutStarted", message, candidate.run_id, news=not first))
     completed = _at_rest(new) and not _at_rest(old)
     moved = new.serving and not new.serving.same(old.serving)
     if new.serving and completed and (moved or before):

@@ -10,6 +10,7 @@ import kopf
 from fairlead_operator.api import OWNER_LABEL
 from fairlead_operator.controller import Controller
 from fairlead_operator.kinds import WATCHED, Kind
+from fairlead_operator.kube import PAGE
 
 
 class NoProgress(kopf.ProgressStorage):
@@ -50,6 +51,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = NoDiff()
     settings.watching.server_timeout = 300  # load balancers cut silent streams without a word
     settings.watching.client_timeout = 310
+    settings.watching.chunk_size = PAGE  # else a restart holds all pods of the cluster in memory at once, in full
     settings.queueing.idle_timeout = 1  # a task for each object that changed: let it go soon
     for kind in WATCHED:
         if kind.labelled:  # a cluster has thousands of pods that are not ours

@@ -4,19 +4,21 @@ Paths are built here instead of being discovered, so starting costs no discovery
 dicts: no model classes are made for them.
 """
 
-import json
+import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Self
 
 import aiohttp
+import orjson
 from kubernetes.aio import client, config
 
 from fairlead_operator.api import ADMITTED, FIELD_MANAGER, OWNER_LABEL, Manifest
 from fairlead_operator.kinds import POD, Kind
 
 TIMEOUT_SECONDS = 30.0
-PAGE = 500
+PAGE = 250
+"""Objects of one answer, of the lists here and of those of the watches."""
 STREAM_SECONDS = 300
 
 
@@ -57,6 +59,8 @@ class Kube:
             config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
         except config.ConfigException:
             await config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        # Else aiohttp looks for ~/.netrc in a thread before every request.
+        settings.client_session_kwargs = {"trust_env": bool(urllib.request.getproxies())}
         return cls(client.ApiClient(configuration=settings))
 
     async def close(self) -> None:
@@ -145,7 +149,7 @@ class Kube:
             async for chunk in answer.response.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    yield json.loads(line)
+                    yield orjson.loads(line)
         except (aiohttp.ClientError, OSError, TimeoutError):
             return  # cut off: the next stream goes on
         finally:
@@ -188,7 +192,7 @@ class Kube:
             raise KubeError(0, f"The API server does not answer: {error!r}") from error
         if answer.status >= 300:
             raise _error(answer.status, content)
-        result: Manifest = json.loads(content)
+        result: Manifest = orjson.loads(content)
         return result
 
     async def _send(
@@ -213,7 +217,7 @@ class Kube:
 
 def _error(status: int, content: bytes) -> KubeError:
     try:
-        told = json.loads(content)
+        told = orjson.loads(content)
         message = told["message"]
         fields = {cause.get("field") for cause in (told.get("details") or {}).get("causes", [])}
     except (ValueError, KeyError, TypeError, AttributeError):

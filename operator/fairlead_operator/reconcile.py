@@ -158,10 +158,12 @@ class Reconciler:
             await self._tell(raw, transition)
 
     async def _tell(self, raw: Manifest, transition: events.Transition) -> None:
-        """An audit line always, an Event if the API server takes it: it is news, not state."""
+        """An audit line always; an Event of what is news, if the API server takes it."""
         namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
         details = {"namespace": namespace, "modeldeployment": name, "run_id": transition.run_id}
         audit.info(transition.message, extra={"event": transition.reason, **details})
+        if not transition.news:
+            return
         try:
             await self.kube.create(EVENT, events.manifest(raw, transition, self._now()))
             WRITES.labels("Event").inc()

@@ -7,8 +7,9 @@ object: nobody has edited it since. What others have added beside it is theirs.
 """
 
 import hashlib
-import json
 from typing import Any, Final
+
+import orjson
 
 from fairlead_operator.api import APPLIED_ANNOTATION, Manifest
 
@@ -56,4 +57,4 @@ def _projected(live: Any, wanted: Any) -> Any:
 
 
 def digest(obj: Any) -> str:
-    return hashlib.sha256(json.dumps(obj, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(orjson.dumps(obj, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -4,46 +4,101 @@ audit log, so what other tests left behind, and watches that are renewed just no
 `benchmarks/controlplane.py` does the same with 1,000, and measures time, memory and processor time as well."""
 
 import time
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from tests.controlplane.cluster import Api, Operator, Registry, md, up_to_date
+import pytest
+
+from tests.controlplane.cluster import Api, Object, Operator, Registry, md, up_to_date
 from tools.localcluster.audit import Audit, Request
 
 RESOURCES = 200
+WATCHED = {"modeldeployments", "pods", "deployments", "services", "poddisruptionbudgets", "networkpolicies"}
+STATUS = "patch modeldeployments/status"
+"""How often depends on what is seen together."""
 REST_SECONDS = 10
 PATIENCE = 400.0
 """Seconds for all of them. On a busy machine it takes long, and that is not what is tested."""
 
 
-def test_two_hundred_at_once_and_silence_at_rest(
+@pytest.mark.timeout(1800)
+def test_two_hundred_take_few_requests_none_at_rest_and_none_of_a_new_process(
     api: Api, operator: Operator, registry: Registry, namespace: str, audit: Audit
 ) -> None:
-    run_id = registry.run()
+    first, second = registry.run(), registry.run()
     names = [f"model-{number}" for number in range(RESOURCES)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: api.create("md", md(namespace, name, run_id, replicas=1)), names))
-    await_up_to_date(api, namespace, names)
-    await_told(api, namespace, len(names))
+
+    mark = audit.mark()
+    each(names, lambda name: api.create("md", md(namespace, name, first, replicas=1)))
+    await_serving(api, namespace, names, first)
+    await_told(api, namespace, RESOURCES)
     await_rest(audit, namespace)
+    made = counted(audit, mark, namespace)
+    assert {what: number for what, number in made.items() if what != STATUS} == dict.fromkeys(
+        ("patch deployments", "patch services", "patch poddisruptionbudgets", "patch networkpolicies", "create events"),
+        RESOURCES,
+    ), "a child takes one request, and how the first roll-out ended is the first Event"
+
+    mark = audit.mark()
+    each(names, lambda name: api.patch("md", namespace, name, {"spec": {"model": {"runID": second}}}))
+    await_serving(api, namespace, names, second)
+    await_told(api, namespace, 2 * RESOURCES)
+    await_rest(audit, namespace)
+    made = counted(audit, mark, namespace)
+    rest = {what: number for what, number in made.items() if what != STATUS}
+    assert rest == {"patch deployments": RESOURCES, "create events": 2 * RESOURCES}
 
     mark = audit.mark()
     time.sleep(REST_SECONDS)  # what is observed is a time in which nothing happens
-
-    assert [request for request in audit.since(mark) if request.namespace == namespace] == []
+    assert counted(audit, mark, namespace) == {}
     everywhere = [request for request in audit.since(mark) if not request.namespace]
     assert {request.verb for request in everywhere} <= {"list", "watch"}
     assert repeated(everywhere) == [], "a watch is renewed every five minutes"
 
+    mark = audit.mark()
+    operator.restart()
+    await_looked_at_all(operator, audit, mark)
+    assert counted(audit, mark, namespace) == {}
 
-def await_up_to_date(api: Api, namespace: str, names: list[str]) -> None:
+
+def each(names: list[str], call: Callable[[str], Any]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(call, names))
+
+
+def counted(audit: Audit, mark: int, namespace: str) -> Counter[str]:
+    """The operator's requests about one namespace, by verb and resource."""
+    found = [request for request in audit.since(mark) if request.namespace == namespace]
+    return Counter(f"{request.verb} {request.resource}" for request in found)
+
+
+def await_looked_at_all(operator: Operator, audit: Audit, mark: int) -> None:
+    """Until a new process has listed everything, watches every kind, and has nothing to do."""
+    deadline = time.monotonic() + PATIENCE
+    while (
+        not {request.resource for request in audit.since(mark) if request.verb == "watch"} >= WATCHED
+        or operator.metric("fairlead_reconciles_total") < operator.metric("fairlead_modeldeployments")
+        or operator.metric("fairlead_queue_depth")
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)  # counters give no signal
+
+
+def await_serving(api: Api, namespace: str, names: list[str], run_id: str) -> None:
     """Until every status says so: nothing will happen to them that the status would have to tell."""
+
+    def done(resource: Object) -> bool:
+        return up_to_date(resource) and bool(resource["status"]["serving"]["runID"] == run_id)
+
     pending, deadline = set(names), time.monotonic() + PATIENCE
     while pending and time.monotonic() < deadline:
         found = api.list_all("md", namespace)
-        pending -= {item["metadata"]["name"] for item in found["items"] if up_to_date(item)}
+        pending -= {item["metadata"]["name"] for item in found["items"] if done(item)}
         left = deadline - time.monotonic()
         for event in api.watch("md", namespace, "", found["metadata"]["resourceVersion"], left) if pending else ():
-            if up_to_date(event["object"]):
+            if done(event["object"]):
                 pending.discard(event["object"]["metadata"]["name"])
             if not pending:
                 break

@@ -5,6 +5,7 @@ import copy
 import hashlib
 import json
 import math
+from functools import lru_cache
 from typing import Any, Final
 
 from fairlead_operator import api, contract
@@ -62,7 +63,14 @@ def _surge(replicas: int | None) -> int | str:
 
 def revision(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefaults) -> str:
     """Digest of the pod template: two revisions are equal exactly if no pod has to change."""
-    text = json.dumps(_template(md, model, image, defaults), sort_keys=True, separators=(",", ":"))
+    return _revision(md.model_dump_json(by_alias=True, exclude_unset=True), model.ref(), image, defaults)
+
+
+@lru_cache(maxsize=4096)
+def _revision(resource: str, model: ModelRef, image: str, defaults: PodDefaults) -> str:
+    """Remembered, because it is asked several times at each look at a resource."""
+    template = _template(ModelDeployment.model_validate_json(resource), model, image, defaults)
+    text = json.dumps(template, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_REVISION_LENGTH]
 
 

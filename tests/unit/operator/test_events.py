@@ -31,6 +31,12 @@ def test_a_roll_out_begins_and_ends() -> None:
     assert told(going, done) == [("Normal", "RolloutCompleted")]
 
 
+def test_the_first_roll_out_of_a_resource_is_no_news_and_later_ones_are() -> None:
+    going = Status(candidate=CANDIDATE, conditions=conditions(UpToDate=("False", "RolloutInProgress")))
+    assert [found.news for found in transitions(Status(), going)] == [False]
+    assert [found.news for found in transitions(Status(observed_generation=1, serving=SERVING), going)] == [True]
+
+
 def test_a_rejection_is_told_once_though_it_stalls_too() -> None:
     before = Status(serving=SERVING, candidate=CANDIDATE)
     stalled = conditions(Stalled=("True", "ModelCorrupt"))
