@@ -40,7 +40,7 @@ class Replays(Protocol):
 
 
 class Analyst:
-    """One question under way for each resource; its answer is kept until another one is asked."""
+    """One question under way for each resource; its answer is kept until another one is there."""
 
     def __init__(
         self, traffic: Traffic | None, pods: Replays, clock: Callable[[], datetime], wake: Callable[[Key], None]
@@ -55,9 +55,10 @@ class Analyst:
     def ask(self, key: Key, question: Question) -> None:
         """Begins to measure, unless that is under way; `wake` is called when the answer is there."""
         known = self._asked.get(key)
-        if known is not None and known[0] == question.id:
-            return
-        self.forget(key)
+        if known is not None:
+            if known[0] == question.id:
+                return
+            known[1].cancel()
         self._asked[key] = question.id, asyncio.create_task(self._measure(key, question))
 
     def forget(self, key: Key) -> None:

@@ -109,12 +109,12 @@ def _check(at: Situation, candidate: Candidate, serving: Serving) -> Plan:
     over = candidate.step_at + _step_time(at, candidate)
     due = _due(candidate, over)
     if due > at.now:
-        left = (due - at.now).total_seconds()
-        return _plan(at, candidate, serving, f"judged in {left:.0f} s", check_after=left)
+        wait = _go_on(at, candidate, serving, f"judged at {due:%H:%M:%S} UTC")
+        return replace(wait, check_after=(due - at.now).total_seconds())
     question = _question(at, candidate, serving, due)
     measured = at.measured
     if measured is None or measured.question != question.id:
-        return replace(_plan(at, candidate, serving, "being judged"), question=question)
+        return replace(_go_on(at, candidate, serving, "being judged"), question=question)
     candidate = candidate.model_copy(update={"checked_at": measured.at, "checks": measured.checks})
     if measured.failed:
         candidate = _failed(at, candidate, measured.checks).model_copy(update={"step_at": at.now})
@@ -126,8 +126,15 @@ def _check(at: Situation, candidate: Candidate, serving: Serving) -> Plan:
         seconds = at.md.spec.rollout.progress_deadline_seconds
         message = f"step {candidate.step} could not be judged within {seconds} s: {measured.problem}"
         raise TakenBackError(candidate, Reason.PROGRESS_DEADLINE_EXCEEDED, message)
-    unavailable = _plan(at, candidate, serving, measured.problem, Reason.ANALYSIS_UNAVAILABLE)
-    return replace(unavailable, check_after=float(RETRY_SECONDS))
+    return replace(_go_on(at, candidate, serving, measured.problem), check_after=float(RETRY_SECONDS))
+
+
+def _go_on(at: Situation, candidate: Candidate, serving: Serving, what: str) -> Plan:
+    """The step goes on. If it could not be judged, that stays said until it can."""
+    last = at.measured
+    if last is not None and last.at == candidate.checked_at and last.problem and not last.failed:
+        return _plan(at, candidate, serving, last.problem, Reason.ANALYSIS_UNAVAILABLE)
+    return _plan(at, candidate, serving, what)
 
 
 def _advance(at: Situation, candidate: Candidate, serving: Serving) -> Plan:

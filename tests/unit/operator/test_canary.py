@@ -180,6 +180,12 @@ def test_what_cannot_be_judged_waits_and_is_taken_back_only_at_the_deadline() ->
     assert "Prometheus does not answer" in waiting.verdict.message
     assert waiting.check_after == 10
 
+    unanswered = answered(asked, problem="Prometheus does not answer")
+    for seconds in (5, 10):  # while the next try is waited for, and while it is made
+        later = decide(trying(1), waiting.candidate, unanswered, now=NOW + timedelta(seconds=seconds))
+        assert later.verdict == waiting.verdict
+    assert later.question is not None
+
     asked = decide(trying(1), candidate(step=1, since=60 + 600))
     late = decide(trying(1), asked.candidate, answered(asked, problem="Prometheus does not answer"))
     assert late.rejected[0].reason is Reason.PROGRESS_DEADLINE_EXCEEDED
