@@ -140,16 +140,20 @@ class Controller:
         """Puts the store right; what was news is reconciled."""
         await self.groups.refresh()
         for kind in (*WATCHED, *[kind for kind in OPTIONAL if await self.groups.offers(kind.group)]):
-            items, version = await self._kube.list_all(kind, self._settings.watch_namespaces)
-            for obj in self.store.replace(kind, items, version):
-                if key := self.store.key_of(kind, obj):
-                    self.queue.add(key)
+            await self._list(kind)
+
+    async def _list(self, kind: Kind) -> int:
+        items, version = await self._kube.list_all(kind, self._settings.watch_namespaces)
+        for obj in self.store.replace(kind, items, version):
+            if key := self.store.key_of(kind, obj):
+                self.queue.add(key)
+        return version
 
     def _optional(self) -> Iterable[tuple[Kind, str]]:
         return itertools.product(OPTIONAL, self._settings.watch_namespaces or ("",))
 
     async def _follow(self, kind: Kind, namespace: str) -> None:
-        await optional.follow(kind, namespace, self._kube, self.groups, self.observed)
+        await optional.follow(kind, namespace, self._kube, self.groups, self._list, self.observed)
 
     def health(self) -> str | None:
         """Why this process should be restarted, or None. Called from another thread."""

@@ -137,9 +137,9 @@ class Kube:
         return frozenset(group["name"] for group in found["groups"])
 
     async def watch(self, kind: Kind, namespace: str, since: str) -> AsyncIterator[dict[str, Any]]:
-        """The events of one stream, which ends after some minutes. An empty `since` begins with all there is."""
+        """The events after a version, in one stream, which ends after some minutes."""
         query = [("watch", "true"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", str(STREAM_SECONDS))]
-        query += [("resourceVersion", since)] if since else []
+        query.append(("resourceVersion", since))
         query += [("labelSelector", OWNER_LABEL)] if kind.labelled else []
         answer = await self._send("GET", kind.path(namespace), query, seconds=STREAM_SECONDS + TIMEOUT_SECONDS)
         if answer.status >= 300:

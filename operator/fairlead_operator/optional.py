@@ -3,7 +3,7 @@ begin when it comes; this one waits for it."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from fairlead_operator.api import Manifest
@@ -17,6 +17,8 @@ AGAIN_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 1.0
 """Between two streams: of a kind that is being deleted they end at once."""
 
+Listed = Callable[[Kind], Awaitable[int]]
+"""Takes in all there is of a kind, and returns the list's version."""
 Observed = Callable[[Kind, str | None, Manifest], None]
 
 
@@ -24,12 +26,16 @@ class Streams(Protocol):
     def watch(self, kind: Kind, namespace: str, since: str) -> AsyncIterator[dict[str, Any]]: ...
 
 
-async def follow(kind: Kind, namespace: str, kube: Streams, groups: Groups, observed: Observed) -> None:
-    """Hands over every event of a kind in a namespace (empty: in all), for as long as it is there, again and again."""
+async def follow(kind: Kind, namespace: str, kube: Streams, groups: Groups, listed: Listed, observed: Observed) -> None:
+    """Hands over every event of a kind in a namespace (empty: in all), for as long as it is there, again and again.
+
+    Begins with a list: a stream that begins with all there is does not tell what is there no more.
+    """
     since = ""
     while True:
         await groups.appears(kind.group)
         try:
+            since = since or str(await listed(kind))
             async for event in kube.watch(kind, namespace, since):
                 if event["type"] == "ERROR":  # what happened since then is not known any more: all anew
                     since = ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -17,9 +18,10 @@ COPIES = 400
 
 
 def slow(rows: Sequence[Sequence[float]], labels: Sequence[str]) -> Any:
-    """Looks at 200,000 rows for each that it is asked about."""
+    """Takes a root of each of 28 million powers for each row that it is asked about: a third of a second by itself."""
     many = np.repeat(np.array(rows), COPIES, axis=0)
-    return KNeighborsClassifier(algorithm="brute").fit(many, np.repeat(np.array(labels), COPIES))
+    neighbours = KNeighborsClassifier(algorithm="brute", p=3)
+    return VotingClassifier([(f"again{n}", neighbours) for n in range(4)]).fit(many, np.repeat(labels, COPIES))
 
 
 def refusing(rows: Sequence[Sequence[float]], labels: Sequence[str]) -> Any:

@@ -161,6 +161,8 @@ def test_keda_may_come_change_and_go(
 
     with defined(plane, "keda.sh", "v1alpha1", "ScaledObject", "scaledobject.json"):
         api.wait("md", namespace, "fraud", is_("Autoscaled", "True"), seconds=90)  # by itself, within a minute
+        api.delete("scaledobject", namespace, "fraud")
+        api.wait("scaledobject", namespace, "fraud", lambda found: found)
     assert quick.process is not None
     assert quick.process.poll() is None, "one process has seen it all"
 

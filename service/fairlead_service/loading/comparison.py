@@ -26,6 +26,8 @@ _BATCHES: Final = (2, 7, 7, 64)
 _BATCHES_OF_FALLBACK: Final = (1, 1, 1, 1, 1, 2, 3, 5, 7, 16, 33)
 PATIENCE: Final = 1.0
 """Seconds after which a slow model's batches are no longer looked at."""
+_FEW: Final = 8
+"""Rows by which a slow model is told: for what answers them in more than `PATIENCE` a batch saves next to nothing."""
 
 Refused = str
 
@@ -128,6 +130,9 @@ def steady(reference: Reference, want: Want, matrix: Matrix) -> bool:
     """
     started = time.monotonic()
     try:
+        reference.evaluate(matrix[:_FEW], want)
+        if time.monotonic() - started > PATIENCE:
+            return False
         whole = reference.evaluate(matrix, want)
         for chosen in _batches(np.arange(len(matrix)), _BATCHES_OF_FALLBACK):
             if time.monotonic() - started > PATIENCE:

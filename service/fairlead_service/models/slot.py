@@ -20,6 +20,8 @@ from fairlead_service.models.bundle import Bundle, Manifest
 from fairlead_service.observability.drift import KEPT, Drift
 from fairlead_service.observability.recent import Recent
 
+_SLOW: Final = 0.02
+"""Seconds of a call that no event loop can bear: what more rows would take no longer matters."""
 _MANY: Final = 64
 _TIMES: Final = 3
 """The least of so many counts: the first call warms up, and another process may have had the processor."""
@@ -145,6 +147,8 @@ def _warm_up(bundle: Bundle, backend: Backend) -> Cost:
 def _measure(backend: Backend, rows: Matrix) -> Cost:
     one, many = rows[:1], np.resize(rows, (_MANY, rows.shape[1]))
     call = min(_seconds(backend, one) for _ in range(_TIMES))
+    if call > _SLOW:
+        return Cost(call_seconds=call, row_seconds=0.0)
     all_rows = min(_seconds(backend, many) for _ in range(_TIMES))
     return Cost(call_seconds=call, row_seconds=max(0.0, all_rows - call) / (_MANY - 1))
 

@@ -18,17 +18,26 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optional, "PAUSE_SECONDS", 0)
 
 
+LISTED = 2
+"""The version of every list."""
+
+
 class Cluster:
     """Streams as the test says; then it waits for ever."""
 
     def __init__(self, *streams: list[Any]) -> None:
         self.streams = list(streams)
         self.asked: list[str] = []
+        self.lists = 0
         self.there: frozenset[str] = frozenset()
         self.twice, self.done = asyncio.Event(), asyncio.Event()
 
     async def groups(self) -> frozenset[str]:
         return self.there
+
+    async def listed(self, kind: Any) -> int:
+        self.lists += 1
+        return LISTED
 
     async def watch(self, kind: Any, namespace: str, since: str) -> AsyncIterator[Any]:
         self.asked.append(since)
@@ -53,7 +62,7 @@ async def seen(cluster: Cluster, groups: Groups) -> list[tuple[str | None, str]]
     def observed(kind: Any, what: str | None, obj: Any) -> None:
         found.append((what, obj["metadata"]["resourceVersion"]))
 
-    task = asyncio.create_task(optional.follow(SCALED_OBJECT, "", cluster, groups, observed))
+    task = asyncio.create_task(optional.follow(SCALED_OBJECT, "", cluster, groups, cluster.listed, observed))
     await asyncio.wait_for(cluster.done.wait(), 5)
     task.cancel()
     return found
@@ -66,7 +75,8 @@ async def test_a_stream_goes_on_where_the_last_one_ended_and_begins_anew_when_to
     groups = Groups(cluster)
     await groups.refresh()
     assert await seen(cluster, groups) == [("ADDED", "3"), ("MODIFIED", "8"), ("ADDED", "9")]
-    assert cluster.asked == ["", "7", "8", "", "9"]
+    assert cluster.asked == ["2", "7", "8", "2", "9"]
+    assert cluster.lists == 2
 
 
 async def test_nothing_is_asked_while_the_kind_is_away() -> None:
@@ -81,7 +91,8 @@ async def test_nothing_is_asked_while_the_kind_is_away() -> None:
     await cluster.twice.wait()
     for _ in range(10):  # turns of the loop in which it might ask again
         await asyncio.sleep(0)
-    assert cluster.asked == ["", "3"]
+    assert cluster.asked == ["2", "3"]
     await groups.refresh()
     assert await watching == [("ADDED", "3"), ("ADDED", "5")]
-    assert cluster.asked == ["", "3", "", "", "5"]
+    assert cluster.asked == ["2", "3", "2", "2", "5"]
+    assert cluster.lists == 2

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import (
     GradientBoostingClassifier,
@@ -25,7 +26,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from fairlead_service import native
-from fairlead_service.loading import choice, compile
+from fairlead_service.loading import choice, comparison, compile
 from fairlead_service.loading.choice import Choice
 from fairlead_service.loading.compile import Compiled
 from fairlead_service.loading.errors import LoadError
@@ -226,6 +227,28 @@ def test_what_is_not_compiled(choose: Any) -> None:
     assert not pairs.has_scores  # six columns for four classes
     network = choose(MLPRegressor(max_iter=5).fit(X, VALUES)).manifest
     assert not network.proof.batches
+
+
+class Counting(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Says the same of every row, and counts the rows."""
+
+    def fit(self, rows: Any, labels: Any) -> "Counting":
+        self.classes_, self.n_features_in_, self.asked_ = np.unique(labels), rows.shape[1], 0
+        return self
+
+    def predict(self, rows: Any) -> Any:
+        self.asked_ += len(rows)
+        return np.full(len(rows), self.classes_[0])
+
+
+@pytest.mark.parametrize(("patience", "asked"), [(60.0, 300), (0.0, 15)])
+def test_a_slow_model_is_asked_for_few_rows(
+    choose: Any, monkeypatch: pytest.MonkeyPatch, patience: float, asked: int
+) -> None:
+    monkeypatch.setattr(comparison, "PATIENCE", patience)
+    model = Counting().fit(X, Y)
+    assert choose(model).manifest.proof.batches is (patience > 0)
+    assert asked / 3 < model.asked_ < asked
 
 
 def test_columns_selected_by_name(choose: Any) -> None:
