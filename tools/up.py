@@ -35,7 +35,7 @@ MONITORED: dict[str, Any] = {
     "operator.extraEnv": [
         {"name": "FAIRLEAD_OPERATOR_SCALING_POLL_SECONDS", "value": "5"},
         {"name": "FAIRLEAD_OPERATOR_SCALING_WINDOW_SECONDS", "value": "30"},
-        {"name": "FAIRLEAD_OPERATOR_SCALE_DOWN_WINDOW_SECONDS", "value": "30"},
+        {"name": "FAIRLEAD_OPERATOR_SCALE_DOWN_WINDOW_SECONDS", "value": "90"},
     ],
 }
 TRACED: dict[str, Any] = {"tracing": {"endpoint": f"http://{JAEGER}.{MONITORING}.svc:4318", "sampleRatio": 0.1}}

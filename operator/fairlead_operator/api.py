@@ -19,6 +19,8 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 KIND: Final = "ModelDeployment"
 PLURAL: Final = "modeldeployments"
 FIELD_MANAGER: Final = "fairlead"
+UNSEEN: Final = -1
+"""`status.observedGeneration` by default."""
 
 OWNER_LABEL: Final = "fairlead.dev/model-deployment"
 """On everything owned and on its pods: the name of the children (`desired.naming.child_name`)."""
@@ -348,8 +350,13 @@ class Condition(_Frozen):
     observed_generation: int | None = None
 
 
+def _seen(generation: object) -> object:
+    """None for the number that the CRD gives a resource which nobody has looked at yet."""
+    return None if generation == UNSEEN else generation
+
+
 class Status(_Frozen):
-    observed_generation: int | None = None
+    observed_generation: Annotated[int | None, BeforeValidator(_seen)] = None
     conditions: tuple[Condition, ...] = ()
     serving: Serving | None = None
     candidate: Candidate | None = None

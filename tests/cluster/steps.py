@@ -283,7 +283,7 @@ class Models:
             info = mlflow.sklearn.log_model(
                 model,
                 name="model",
-                signature=infer_signature(np.array(rows), np.array(labels)),
+                signature=infer_signature(np.array(rows), model.predict(np.array(rows[:5]))),
                 input_example=np.array(rows[:5]),
                 serialization_format=serialization,
                 pip_requirements=["scikit-learn"],

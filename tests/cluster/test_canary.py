@@ -25,13 +25,13 @@ def deploy(namespace: Namespace, name: str, run_id: str, **rollout: Any) -> None
     namespace.deploy(name, run_id, model=model, slo=SLO, rollout=STEPS | rollout)
 
 
-def started(namespace: Namespace, models: Models, name: str, **rollout: Any) -> None:
-    deploy(namespace, name, models.good, **rollout)
+def started(namespace: Namespace, name: str, run_id: str, **rollout: Any) -> None:
+    deploy(namespace, name, run_id, **rollout)
     namespace.await_(name, "UpToDate")
 
 
 def test_a_better_model_is_promoted_step_by_step(namespace: Namespace, models: Models, bodies: list[str]) -> None:
-    started(namespace, models, "better")
+    started(namespace, "better", models.good)
 
     with namespace.watch("better") as recording, namespace.load("better", models.better, *bodies, rate=60) as load:
         deploy(namespace, "better", models.better)
@@ -63,24 +63,27 @@ def await_requests(namespace: Namespace, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fit", "check", "rollout"),
+    ("serving", "fit", "check", "rollout"),
     [
-        (spoilt.slow, "latencyP95", {}),
-        (spoilt.refusing, "success", {"replaySamples": 200, "minRequests": 200}),
-        (spoilt.wrong, "disagreement", {"maxDisagreementPercent": "5"}),
+        (spoilt.plain, spoilt.slow, "latencyP95", {}),
+        (spoilt.plain, spoilt.refusing, "success", {"replaySamples": 200, "minRequests": 200}),
+        (spoilt.plain, spoilt.wrong, "disagreement", {"maxDisagreementPercent": "5"}),
+        (spoilt.number, spoilt.number_too_large, "disagreement 20 %", {"maxDisagreementPercent": "5"}),
     ],
+    ids=["slow", "refusing", "wrong", "number"],
 )
 def test_a_worse_model_is_taken_back_and_no_request_fails(
     namespace: Namespace,
     models: Models,
     bodies: list[str],
+    serving: Fit,
     fit: Fit,
     check: str,
     rollout: dict[str, Any],
 ) -> None:
-    bad = models.logged(fit)
-    started(namespace, models, "worse", **rollout)
-    before = namespace.serving_uids("worse", models.good)
+    good, bad = models.logged(serving), models.logged(fit)
+    started(namespace, "worse", good, **rollout)
+    before = namespace.serving_uids("worse", good)
 
     with namespace.watch("worse") as recording, namespace.load("worse", "none", *bodies, rate=60) as load:
         if "replaySamples" in rollout:
@@ -91,10 +94,10 @@ def test_a_worse_model_is_taken_back_and_no_request_fails(
 
     assert result["failures"] == 0, result["examples"]
     status = namespace.get("worse")["status"]
-    assert status["serving"]["runID"] == models.good
+    assert status["serving"]["runID"] == good
     assert (status["rejected"][0]["runID"], status["rejected"][0]["reason"]) == (bad, "AnalysisFailed")
     assert check in status["rejected"][0]["message"]
-    assert namespace.serving_uids("worse", models.good) == before, "pods that served were touched"
+    assert namespace.serving_uids("worse", good) == before, "pods that served were touched"
     assert recording.ready() == {"True"}
     described = namespace.kubectl("describe", "modeldeployment", "worse")
     assert "ModelRejected" in described
@@ -104,7 +107,7 @@ def test_a_worse_model_is_taken_back_and_no_request_fails(
 
 
 def test_without_traffic_the_input_example_decides(namespace: Namespace, models: Models) -> None:
-    started(namespace, models, "quiet")
+    started(namespace, "quiet", models.good)
     deploy(namespace, "quiet", models.better)
     namespace.await_("quiet", "UpToDate")
     assert namespace.get("quiet")["status"]["serving"]["runID"] == models.better

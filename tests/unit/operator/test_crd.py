@@ -57,6 +57,12 @@ def test_the_same_defaults() -> None:
             assert ours[path] == part["default"], path
 
 
+def test_a_resource_that_nobody_has_looked_at_is_not_done() -> None:
+    """kstatus, which Flux and Helm wait by, takes an object without a status for current."""
+    assert SCHEMA["status"]["default"] == {"observedGeneration": api.UNSEEN}
+    assert api.read_status(SCHEMA["status"]["default"]) == Status()
+
+
 def test_the_same_limits() -> None:
     field = crd_properties(SCHEMA["spec"])["rollout.progressDeadlineSeconds"]
     for seconds in (field["minimum"] - 1, field["maximum"] + 1):
