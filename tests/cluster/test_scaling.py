@@ -18,7 +18,8 @@ SMALL: Final = {"requests": {"cpu": "50m"}, "limits": {"cpu": "200m"}}
 """Of a pod that takes half a second for its answers when it alone has all the load."""
 RATE: Final = 40
 STEADY_SECONDS: Final = float(os.environ.get("FAIRLEAD_STEADY_SECONDS", "60"))
-"""How long the load is steady. Pods may go again after a minute and a half (`tools.up`)."""
+"""How long the load is steady. Pods may go again after a minute and a half (`tools.up`). Whether fewer are enough shows
+only when they are fewer, so in five minutes one may be taken and given back."""
 
 
 def deployed(namespace: Namespace, name: str) -> Any:
@@ -85,14 +86,13 @@ def test_pods_come_with_the_load_bear_a_canary_and_go_with_it(namespace: Namespa
         good_latency()
 
         steady = watched(lambda: replicas(namespace, "scaled"), STEADY_SECONDS)
-        assert returned(steady) == [], "pods went and came back under a load that stayed"
+        assert len(returned(steady)) <= STEADY_SECONDS // 300, "pods went and came back under a load that stayed"
         good_latency()
 
-        before = replicas(namespace, "scaled")
         deploy(second)
         namespace.await_("scaled", "{.status.candidate.weightPercent}=50", timeout=180)
-        assert deployed(namespace, "scaled-canary")["spec"]["replicas"] >= before, "sized by what serves now"
-        assert replicas(namespace, "scaled") >= before
+        trial = deployed(namespace, "scaled-canary")["spec"]["replicas"]
+        assert trial > SCALED["minReplicas"], "half of the traffic takes as many pods as the load has called for"
         namespace.await_("scaled", f"{{.status.serving.runID}}={second}", timeout=240)
         result = load.stop()
 
