@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from fairlead_operator.api import UNSEEN
 from tests.controlplane.cluster import (
     OWNED,
     OWNER_LABEL,
@@ -291,7 +292,7 @@ def test_a_role_in_one_namespace_is_enough(
         deploy(api, namespace, "fraud", registry.run())
         elsewhere = api.get("md", "default", "elsewhere")
         assert elsewhere is not None
-        assert "status" not in elsewhere
+        assert elsewhere["status"] == {"observedGeneration": UNSEEN}
         assert narrow.stop() == 0
     finally:
         api.delete("md", "default", "elsewhere")
