@@ -57,7 +57,8 @@ LATENCY_MILLISECONDS: Final = (
 """The histogram's finite bounds, in thousandths of its unit."""
 
 TERMINATION_LOG: Final = "/dev/termination-log"
-"""A failed loader writes one JSON object `{"reason": FailureReason, "message": str}` here (at most 4096 bytes)."""
+"""A failed loader writes one JSON object `{"reason": FailureReason, "message": str, "run_id": str}` here, the last if
+it was given one (at most 4096 bytes)."""
 
 
 class FailureReason(StrEnum):

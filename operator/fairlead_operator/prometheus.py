@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import httpx
 
+from fairlead_operator import contract
 from fairlead_operator.checks import Sample
+from fairlead_operator.desired import signals
 
 TIMEOUT_SECONDS: Final = 10.0
-ROUTES: Final = "/predict|/invocations|/v2/models/.*/infer"
-"""Route templates of inference, as the label `path` has them."""
 FAILED: Final = "5..|422"
 """Statuses that count as failures. 422 too: a model that refuses what the serving one takes is worse for its users;
 what is wrong with both is no difference between them."""
@@ -35,13 +35,13 @@ class Prometheus:
         """The inference requests that these pods answered in the last `seconds`. No requests are 0 requests; pods that
         are not scraped raise PrometheusError, as does a Prometheus that does not answer."""
         where = f'namespace="{_text(namespace)}",pod=~"{_text("|".join(pods))}"'
-        routes = f'{where},path=~"{ROUTES}"'
+        routes = f'{where},path=~"{signals.PATHS}"'
         window = f"[{seconds}s]"
-        buckets = f"sum by (le) (increase(http_request_duration_seconds_bucket{{{routes}}}{window}))"
+        buckets = f"sum by (le) (increase({contract.METRIC_DURATION}_bucket{{{routes}}}{window}))"
         scraped, requests, failed, latency = await asyncio.gather(
-            self._value(f"count(count_over_time(http_requests_in_progress{{{where}}}{window}) > 1)"),
-            self._value(f"sum(increase(http_requests_total{{{routes}}}{window}))"),
-            self._value(f'sum(increase(http_requests_total{{{routes},status=~"{FAILED}"}}{window}))'),
+            self._value(f"count(count_over_time({contract.METRIC_IN_FLIGHT}{{{where}}}{window}) > 1)"),
+            self._value(f"sum(increase({contract.METRIC_REQUESTS}{{{routes}}}{window}))"),
+            self._value(f'sum(increase({contract.METRIC_REQUESTS}{{{routes},status=~"{FAILED}"}}{window}))'),
             self._value(f"histogram_quantile(0.95, {buckets})"),
         )
         if not scraped:
