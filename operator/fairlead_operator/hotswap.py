@@ -32,6 +32,10 @@ class Pod:
     silence: str = ""
     """Why there is no answer, or why it does not load what it is told to."""
 
+    def has(self, model: ModelRef) -> bool:
+        """Whether it says that it serves the model."""
+        return self.info is not None and self.info.serves(model)
+
 
 @dataclass(frozen=True)
 class Load:
@@ -88,12 +92,12 @@ def proceed(
     model: ModelRef, pods: Sequence[Pod], started_at: datetime | None, now: datetime, deadline: timedelta
 ) -> Step:
     """The next step of a trial that began at `started_at`; None: it may not progress now (suspended, no replicas)."""
-    swapped = [pod for pod in pods if pod.info is not None and pod.info.serves(model)]
+    swapped = having(model, pods)
     failed = [(pod, found) for pod in pods if (found := _failure(pod, model, started_at))]
     step = Step(
         done=0 < len(pods) == len(swapped),
         record=len(pods) == len(swapped),
-        message=_progress(pods, swapped, failed),
+        message=progress(pods, swapped, failed),
     )
     if step.done or started_at is None:
         return step
@@ -105,7 +109,7 @@ def proceed(
         message = f"not done within {deadline.total_seconds():.0f} s: {step.message}"
         return replace(step, failure=Failure(Reason.PROGRESS_DEADLINE_EXCEEDED, message))
     at_once = max(1, math.ceil(len(pods) / 4)) if swapped else 1
-    idle = [pod for pod in pods if pod not in swapped and not _busy(pod, model) and not _rests(pod, model, now)]
+    idle = _idle(model, pods, now)
     busy = sum(_busy(pod, model) for pod in pods)
     loads = _loads([*_astray(swapped, model), *idle[: max(0, at_once - busy)]], model)
     return replace(step, loads=loads, check_after=min(POLL_SECONDS, left))
@@ -114,19 +118,27 @@ def proceed(
 def settle(model: ModelRef, pods: Sequence[Pod], now: datetime) -> Step:
     """Brings pods back to the model that serves, all at once: those that a rejected one has reached, which still have
     it in memory, and those that started with an older one. Never fails: there is nothing better."""
-    there = [pod for pod in pods if pod.info is not None and pod.info.serves(model)]
+    there = having(model, pods)
     failed = [(pod, pod.info.failed_load) for pod in pods if pod.info and _failed_at(pod.info, model)]
-    wrong = [pod for pod in pods if pod not in there and not _busy(pod, model) and not _rests(pod, model, now)]
     astray = _astray(there, model)
     done = len(there) == len(pods) and not astray
     stuck = not astray and all(pod.silence or _rests(pod, model, now) for pod in pods if pod not in there)
     return Step(
-        loads=_loads([*astray, *wrong], model),
+        loads=_loads([*astray, *_idle(model, pods, now)], model),
         done=done,
         record=True,
-        message=_progress(pods, there, [(pod, found) for pod, found in failed if found]),
+        message=progress(pods, there, [(pod, found) for pod, found in failed if found]),
         check_after=None if done else RETRY_SECONDS if stuck else POLL_SECONDS,
     )
+
+
+def having(model: ModelRef, pods: Sequence[Pod]) -> list[Pod]:
+    return [pod for pod in pods if pod.has(model)]
+
+
+def _idle(model: ModelRef, pods: Sequence[Pod], now: datetime) -> list[Pod]:
+    """Pods that do not have the model and could load it now."""
+    return [pod for pod in pods if not (pod.has(model) or _busy(pod, model) or _rests(pod, model, now))]
 
 
 def _busy(pod: Pod, model: ModelRef) -> bool:
@@ -156,20 +168,20 @@ def _rests(pod: Pod, model: ModelRef, now: datetime) -> bool:
 
 def _failure(pod: Pod, model: ModelRef, started_at: datetime | None) -> FailedLoad | None:
     """Why the pod does not have the model, unless that is of an earlier trial."""
-    if pod.info is None or pod.info.serves(model) or _busy(pod, model):
+    if pod.info is None or pod.has(model) or _busy(pod, model):
         return None
     at = _failed_at(pod.info, model)
     return pod.info.failed_load if at is not None and (started_at is None or at >= started_at) else None
 
 
-def trouble(pod: Pod) -> str:
+def _trouble(pod: Pod) -> str:
     """For people: why a pod does not do what it is told."""
     return f"pod {pod.name}{'' if pod.info else ' does not answer'}: {pod.silence}"
 
 
-def _progress(pods: Sequence[Pod], there: Sequence[Pod], failed: Sequence[tuple[Pod, FailedLoad]]) -> str:
+def progress(pods: Sequence[Pod], there: Sequence[Pod], failed: Sequence[tuple[Pod, FailedLoad]] = ()) -> str:
     """For people: how many, and what is in the way."""
     text = f"{len(there)} of {len(pods)} pods have it"
     troubles = [f"pod {pod.name}: {failure.reason}: {failure.message}" for pod, failure in failed]
-    troubles += [trouble(pod) for pod in pods if pod.silence and pod not in there]
+    troubles += [_trouble(pod) for pod in pods if pod.silence and pod not in there]
     return f"{text}; {troubles[0]}" if troubles else text

@@ -7,9 +7,9 @@ older than what it was told.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from fairlead_operator.api import ModelRef
 from fairlead_operator.hotswap import Listener, Round
@@ -18,6 +18,8 @@ from fairlead_operator.reports import Info, Report
 from fairlead_operator.store import Key
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SECONDS: Final = 2.0
 """For each answer: a pod that hangs must not keep the others waiting."""
@@ -77,30 +79,20 @@ class Interviews:
         self._wake(key)
 
     async def _speak(self, what: Round, pod: Listener) -> Report:
-        info, trouble = None, ""
-        told = next((load.model for load in what.loads if load.pod == pod.name), None)
-        try:
-            if told is not None:
-                async with asyncio.timeout(SECONDS):
-                    await self._pods.load(pod.ip, told, what.token)
-        except (PodError, TimeoutError) as error:
-            trouble = _words(error)
-        except Exception:
-            trouble = _unexpected(pod)
-        try:
-            async with asyncio.timeout(SECONDS):
-                info = await self._pods.info(pod.ip)
-        except (PodError, TimeoutError) as error:
-            trouble = _words(error)
-        except Exception:
-            trouble = _unexpected(pod)
-        return Report(pod.restarts, self._clock().replace(microsecond=0), info, trouble, told)
+        told, refusal = next((load.model for load in what.loads if load.pod == pod.name), None), ""
+        if told is not None:
+            _, refusal = await _answer(pod, self._pods.load(pod.ip, told, what.token))
+        info, silence = await _answer(pod, self._pods.info(pod.ip))
+        return Report(pod.restarts, self._clock().replace(microsecond=0), info, silence or refusal, told)
 
 
-def _words(error: Exception) -> str:
-    return str(error) or f"no answer within {SECONDS:.0f} s"
-
-
-def _unexpected(pod: Listener) -> str:
-    logger.exception("Speaking with pod %s failed", pod.name)
-    return "asking failed; the operator's log says why"
+async def _answer(pod: Listener, asked: Awaitable[T]) -> tuple[T | None, str]:
+    """What the pod says in time, or why it says nothing."""
+    try:
+        async with asyncio.timeout(SECONDS):
+            return await asked, ""
+    except (PodError, TimeoutError) as error:
+        return None, str(error) or f"no answer within {SECONDS:.0f} s"
+    except Exception:
+        logger.exception("Speaking with pod %s failed", pod.name)
+        return None, "asking failed; the operator's log says why"

@@ -5,6 +5,9 @@ from typing import Final, Literal
 
 from fairlead_operator import api
 
+About = Literal["pods", "autoscaler", "alerts"]
+"""What an object is for. Models serve as they should without the last two."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -17,7 +20,7 @@ class Kind:
     """Whether only objects with our owner label are ours to see."""
     needs: str = ""
     """An API group that objects of this kind are of no use without, and that a cluster may not have."""
-    about: Literal["pods", "autoscaler", "alerts"] = "pods"
+    about: About = "pods"
 
     @property
     def optional(self) -> bool:

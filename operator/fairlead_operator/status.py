@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from fairlead_operator.api import STABLE, Condition, Manifest, ModelDeployment, Reason, Status
 from fairlead_operator.conditions import Finding, merge
 from fairlead_operator.desired import naming
+from fairlead_operator.kinds import About
 from fairlead_operator.observe import Observed
 from fairlead_operator.plan import Plan, Verdict, describe
 from fairlead_operator.reference import Problem, Resolution
@@ -18,8 +18,7 @@ class Obstacle:
 
     reason: Reason
     message: str
-    about: Literal["pods", "autoscaler", "alerts"] = "pods"
-    """The models serve as they should without the last two."""
+    about: About = "pods"
 
 
 def status(

@@ -50,7 +50,7 @@ def answers(at: Situation, candidate: Candidate) -> bool:
     """Whether one pod has it."""
     if not _swaps(at, candidate):
         return at.seen.available(candidate.revision) > 0
-    return any(pod.info is not None and pod.info.serves(candidate) for pod in _pods(at, candidate))
+    return any(pod.has(candidate) for pod in _pods(at, candidate))
 
 
 def final_failure(at: Situation, candidate: Candidate) -> Failure | None:
@@ -66,9 +66,7 @@ def progress(at: Situation, candidate: Candidate) -> str:
     if not there or trial(at, candidate) is None:
         return ""
     pods = _pods(at, candidate)
-    having = [pod for pod in pods if pod.info is not None and pod.info.serves(candidate)]
-    said = [f"{len(having)} of {len(pods)} pods have it"]
-    said += [hotswap.trouble(pod) for pod in pods if pod.silence and pod not in having][:1]
+    said = [hotswap.progress(pods, hotswap.having(candidate, pods))]
     failure = last_failure(at, candidate)
     if failure is not None and failure.run_id == candidate.run_id:
         said.append(f"{failure.reason}: {failure.message}")
