@@ -27,6 +27,9 @@ COMMANDS: Final = {
     "report": "write the report again from the samples",
 }
 _BUSY: Final = 0.3
+_WARM_UP: Final = 1.0
+_FIRST_WARM_UP: Final = 7.0
+"""OpenTelemetry sends its first spans after five seconds, and what sends them is loaded then."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,7 +60,7 @@ def _run(options: argparse.Namespace) -> None:
     moment = machine.moment()
     if moment["load"] > _BUSY:
         print(f"note: the machine is busy (load average {moment['load']}): the figures say little", flush=True)
-    plan = Plan(1, 1, 1) if options.quick else Plan(options.rounds, options.seconds, 1)
+    plan = Plan(1, 1, 1, 1) if options.quick else Plan(options.rounds, options.seconds, _WARM_UP, _FIRST_WARM_UP)
     with benched(*machine.cores()) as bench:
         if options.command == "check":
             _check(bench, chosen)

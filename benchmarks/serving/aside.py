@@ -58,7 +58,7 @@ def half_load(bench: Bench, plan: Plan) -> list[dict[str, Any]]:
         half: dict[str, float] = {}
         for server in (servers.NAIVE, servers.OURS):
             with started(bench, server, model) as running:
-                load.drive(running, 1, _CONNECTIONS, plan.warm_up, bench.client_core)
+                load.drive(running, 1, _CONNECTIONS, plan.first_warm_up, bench.client_core)
                 full = load.drive(running, 1, _CONNECTIONS, plan.seconds, bench.client_core)["rate"]
                 half[server.name] = full / 2
                 for whose, rate in half.items():

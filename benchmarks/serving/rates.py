@@ -17,6 +17,8 @@ class Plan:
     rounds: int
     seconds: float
     warm_up: float
+    first_warm_up: float
+    """Of a server that has just been started: past what servers do once, some seconds after their first answers."""
 
     @property
     def label(self) -> str:
@@ -63,8 +65,9 @@ def _visit(
     try:
         with started(bench, server, model) as running:
             running.check(sizes)
-            for case, cell in cells.items():
-                load.drive(running, case.rows, case.connections, plan.warm_up, bench.client_core)
+            for number, (case, cell) in enumerate(cells.items()):
+                warm_up = plan.warm_up if number else plan.first_warm_up
+                load.drive(running, case.rows, case.connections, warm_up, bench.client_core)
                 sample = load.drive(running, case.rows, case.connections, plan.seconds, bench.client_core)
                 cell["samples"].append(sample)
                 print(f"{label}  {case.name:<11} {server.name:<18} {_shown(sample)}", flush=True)
