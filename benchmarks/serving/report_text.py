@@ -8,8 +8,8 @@ from benchmarks.serving.servers import BATCH, BATCH_WAIT_SECONDS, sample_ratio
 METHOD: Final = f"""\
 Each server, with all its processes, is pinned to one core; `wrk` drives it from another. In every round each server
 has its turn: it is started, has to answer {CHECKED_ROWS} single rows and a batch exactly as scikit-learn does, is
-warmed up for seven seconds, measured, asked again, and ended before the next one starts. Rates and latencies are medians of the rounds;
-ratios are taken within a round. Differences below a quarter mean nothing on a virtual machine.
+warmed up for seven seconds, measured, asked again, and ended before the next one starts. Rates and latencies are
+medians of the rounds; ratios are taken within a round. Differences below a quarter mean nothing on a virtual machine.
 
 All servers use the same scikit-learn, uvicorn and httptools, and run at their defaults, with their own logs on.
 Fairlead runs as the chart's defaults run it in a pod: with request log (to a pipe that is read), metrics, and traces of
