@@ -24,7 +24,7 @@ help: ## list the targets
 		/^[a-z-]+:.*?## / {printf "  make \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Use it
-.PHONY: up stack down status run
+.PHONY: up stack down status forward run
 up: setup ## a real cluster with Fairlead on it, a trained model served by rolled pods; KUBERNETES_VERSION
 	@$(BIN)/python -m tools.up
 stack: setup ## make up, with Prometheus, KEDA and Jaeger beside Fairlead
@@ -33,6 +33,8 @@ down: ## take the cluster away again
 	@$(PYTHON) -m tools.down
 status: ## what runs on the cluster of `make up`
 	@$(PYTHON) -m tools.status
+forward: setup ## the API, MLflow, Prometheus, Grafana and Jaeger of the cluster at ports 8000, 5000, 9090, 3000, 16686
+	@$(BIN)/python -m tools.forward
 run: setup ## no cluster: MLflow (5000) and the API (8000) as local processes; API_PORT, MLFLOW_PORT
 	@$(BIN)/python -m tools.run
 
@@ -51,20 +53,22 @@ lint: setup ## ruff, mypy, import contracts, helm lint, yamllint, shellcheck, ge
 	$(BIN)/lint-imports
 	$(BIN)/yamllint --strict .
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
-	$(BIN)/python -m tools.sync_charts --check
+	$(BIN)/python -m tools.sync --check
 	$(BIN)/python -m tools.lock --check
 	$$($(BIN)/python -m tools.localcluster binaries helm)/helm lint --strict charts/fairlead
 
 ##@ Change it
-.PHONY: setup format images sync lock clean
+.PHONY: setup format images pictures sync lock clean
 setup: .venv/.done ## the virtual environment .venv, from pinned requirements
 format: setup ## put the code into shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 images: setup ## build the images and load them into the cluster, if one runs
 	@$(BIN)/python -m tools.images build $(IMAGES) --load
-sync: setup ## regenerate what is generated (CRD and dashboards in the chart, chart README)
-	@$(BIN)/python -m tools.sync_charts
+pictures: setup ## the dashboards as pictures, from the Prometheus of `make stack`, into .fairlead/pictures
+	@$(BIN)/python -m tools.pictures
+sync: setup ## regenerate what is generated (copies in the chart, tables of values and metrics)
+	@$(BIN)/python -m tools.sync
 lock: setup ## compile requirements/*.txt from pyproject.toml
 	@$(BIN)/python -m tools.lock
 clean: ## remove .venv and all local state, but not a running cluster (make down does)

@@ -31,6 +31,7 @@ PROMETHEUS = "monitoring-kube-prometheus-prometheus"
 JAEGER = "jaeger"
 MONITORED: dict[str, Any] = {
     "monitoring": {"enabled": True, "interval": "5s", "dashboards": {"enabled": True}},
+    "mlflow.metrics": {"enabled": True},
     "operator.prometheus": {"url": f"http://{PROMETHEUS}.{MONITORING}.svc:9090"},
     "operator.extraEnv": [
         {"name": "FAIRLEAD_OPERATOR_SCALING_POLL_SECONDS", "value": "5"},

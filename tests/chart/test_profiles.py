@@ -135,6 +135,63 @@ def test_the_stack_renders_the_data_source_that_exemplars_point_to(each_helm: He
     assert "url: http://tempo.example:3200" in elsewhere["data"]["jaeger.yaml"]
 
 
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    """The stack's own templates, without the charts that cannot be fetched here."""
+    copy = tmp_path / "fairlead-stack"
+    _copy_without_dependencies(STACK, copy)
+    return copy
+
+
+def test_each_tracing_mode_renders_what_takes_the_traces(each_helm: Helm, stack: Path) -> None:
+    def render_mode(mode: str, *more: str) -> dict[str, Manifest]:
+        settings = ["--set", f"tracing.mode={mode},jaeger.enabled=false", *more]
+        made = each_helm.template(stack, *settings, release="monitoring", namespace="monitoring")
+        return {manifest["kind"]: manifest for manifest in made}
+
+    collector = render_mode("otel-operator")
+    config = collector["OpenTelemetryCollector"]["spec"]["config"]
+    (pipeline,) = config["service"]["pipelines"].values()
+    for kind in ("receivers", "processors", "exporters"):
+        assert set(pipeline[kind]) <= config[kind].keys()
+    assert set(config["service"]["extensions"]) == config["extensions"].keys()
+    assert "http://traces-collector.monitoring.svc:16686" in collector["ConfigMap"]["data"]["jaeger.yaml"]
+
+    legacy = render_mode("jaeger-operator")
+    assert legacy["Jaeger"]["metadata"]["labels"]["fairlead.dev/legacy"] == "true"
+    assert "http://traces-query.monitoring.svc:16686" in legacy["ConfigMap"]["data"]["jaeger.yaml"]
+
+    elsewhere = render_mode("external", "--set", "datasources.jaeger.url=https://tempo.example")
+    assert elsewhere.keys() == {"ConfigMap"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("jaeger.enabled=false", "set tracing.mode to external"),
+        ("tracing.mode=otel-operator", "set jaeger.enabled to false"),
+        ("tracing.mode=external,jaeger.enabled=false", "set datasources.jaeger.url"),
+        ("tracing.mode=zipkin", "tracing"),
+    ],
+)
+def test_tracing_values_that_contradict_each_other_are_refused(
+    helm: Helm, stack: Path, settings: str, said: str
+) -> None:
+    refused = helm.refused(stack, "--set", settings)
+    assert refused.returncode != 0
+    assert said in refused.stderr
+
+
+@pytest.mark.parametrize("profile", ["trial", "production"])
+def test_the_profiles_of_the_stack_render_and_set_only_what_the_stack_knows(
+    helm: Helm, stack: Path, profile: str
+) -> None:
+    file = STACK / f"values-{profile}.yaml"
+    assert helm.template(stack, "--values", str(file))
+    values = yaml.safe_load((STACK / "values.yaml").read_text())
+    assert yaml.safe_load(file.read_text()).keys() <= values.keys()
+
+
 def test_the_stack_pins_every_dependency_and_can_switch_each_off() -> None:
     values = yaml.safe_load((STACK / "values.yaml").read_text())
     readme = (STACK / "README.md").read_text()

@@ -15,7 +15,7 @@ from fairlead_operator.webhook import PATH as WEBHOOK_PATH
 from fairlead_service import contract as service_contract
 from fairlead_service.settings import Settings as ServiceSettings
 from tests.chart.rendering import CHART, PROFILES, STACK, Helm, environment, pick, render
-from tools import sync_charts
+from tools import sync
 
 WRONG = {
     "api.replicas=two": "/api/replicas",
@@ -96,7 +96,7 @@ def test_schema_values_and_readme_know_the_same_keys() -> None:
     leaves = {
         ".".join(path) for path in _leaves(schema, yaml.safe_load(text)) if path[-1] not in ("requests", "limits")
     }
-    described = {value.key for value in sync_charts.described_values(text)}
+    described = {value.key for value in sync.described_values(text)}
     whole = {key.rpartition(".")[0] for key in described}
     assert {leaf for leaf in leaves if leaf not in described} <= {"operator.resources", "api.resources"} | whole
     assert not {key for key in described if not _resolve(schema, tuple(key.split(".")))}

@@ -1,7 +1,8 @@
-"""`make sync`: regenerates what the charts and manifests carry as copies, so that each fact has one source.
+"""`make sync`: regenerates what is a copy of something else, so that each fact has one source.
 
 Helm reads only files inside the chart, hence copies of the CRD, the operator's rules and the dashboards. The tables in
-the charts' README.md come from the comments in values.yaml, Argo CD's ConfigMap from the Lua file its tests run.
+the charts' README.md come from the comments in values.yaml, Argo CD's ConfigMap from the Lua file its tests run,
+docs/metrics.md from the programs' registries.
 `--check` changes nothing and ends with 1 if anything is out of date.
 """
 
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tools import catalogue
 
 ROOT = Path(__file__).resolve().parent.parent
 CHARTS = ("charts/fairlead", "charts/fairlead-stack")
@@ -103,6 +106,7 @@ def generated(root: Path) -> dict[Path, str]:
     for chart in CHARTS:
         path = root / chart / "README.md"
         files[path] = readme(path.read_text(), (root / chart / "values.yaml").read_text())
+    files[root / "docs/metrics.md"] = catalogue.document()
     argocd = root / "manifests/argocd"
     files[argocd / "argocd-cm.yaml"] = argocd_config_map((argocd / "health.lua").read_text())
     return files

@@ -1,0 +1,76 @@
+"""Every query of every dashboard returns data from the real Prometheus while the system does what it is made for."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.observed import Prometheus, eventually, prometheus
+from tests.cluster.steps import Data, Models, Namespace, new_namespace
+from tools import dashboards
+from tools.cluster import Cluster
+from tools.up import NAMESPACE
+
+MODEL = "drawn"
+ONLY_WHEN_IT_HAPPENS = {"Alerts"}
+"""Annotations of what does not happen here."""
+
+
+@pytest.fixture(scope="module")
+def busy(cluster: Cluster, models: Models, data: Data) -> Iterator[Namespace]:
+    """A namespace with a model that is on trial under load, and one that cannot be resolved."""
+    slo = {"successPercent": "99.9", "latencyMilliseconds": 1000}
+    long = {"strategy": "Canary", "steps": [50], "stepSeconds": 3600, "minRequests": 20}
+    row = data[0][0]
+    bodies = json.dumps({"features": row}), json.dumps({"features": [["no number"] * len(row)]})
+    with new_namespace(cluster, "t-drawn") as namespace, ExitStack() as stack:
+        namespace.deploy("unresolved", models.missing())
+        namespace.deploy(MODEL, models.good, slo=slo, rollout=long)
+        namespace.await_(MODEL, "UpToDate")
+        stack.enter_context(namespace.load(MODEL, "no such run", *bodies, rate=60, limit_seconds=600))
+        namespace.deploy(MODEL, models.better, slo=slo, rollout=long)
+        namespace.await_(MODEL, "{.status.candidate.weightPercent}=50")
+        yield namespace
+
+
+@pytest.fixture(scope="module")
+def asked(cluster: Cluster) -> Iterator[Prometheus]:
+    with prometheus(cluster) as found:
+        yield found
+
+
+@pytest.mark.parametrize("path", dashboards.FILES, ids=lambda path: path.stem)
+def test_every_query_returns_data(busy: Namespace, asked: Prometheus, path: Path) -> None:
+    dashboard = dashboards.read(path)
+    wanted = {"namespace": busy.name if "model_deployment" in dashboards.variables(dashboard) else ".*"}
+    values = dashboards.constants(dashboard) | wanted | {"model_deployment": MODEL}
+    for variable in dashboards.variables(dashboard).values():
+        if variable["type"] == "query":
+            query, label = dashboards.looked_up(variable)
+            labels = {series["metric"].get(label) for series in answer(asked, query.filled(values))}
+            assert labels & {busy.name, MODEL, NAMESPACE}, f"{query.where}: {labels}"
+    wanted_data = [one for one in dashboards.queries(dashboard) if one.where not in ONLY_WHEN_IT_HAPPENS]
+
+    def silent() -> list[str]:
+        return [query.where for query in wanted_data if not answer(asked, query.filled(values))]
+
+    eventually(silent, lambda found: not found, seconds=180)
+
+
+def answer(asked: Prometheus, expression: str) -> list[Any]:
+    found: list[Any] = asked.get("query", query=expression)["result"]
+    return found
+
+
+def test_a_candidate_is_seen_beside_what_serves(busy: Namespace, asked: Prometheus, models: Models) -> None:
+    of_model = f'namespace="{busy.name}",model_deployment="{MODEL}"'
+
+    def tracks() -> dict[str, str]:
+        query = f"count by (track, run) (http_requests_total{{{of_model}}})"
+        found = asked.get("query", query=query)["result"]
+        return {series["metric"]["track"]: series["metric"]["run"] for series in found}
+
+    eventually(tracks, lambda found: found == {"stable": models.good, "candidate": models.better})
