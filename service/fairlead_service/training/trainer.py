@@ -69,7 +69,7 @@ def train(
             model = recording.log_model(fitted.estimator, prepared, request.feature_names, run_id)
             uri = f"models:/{model.model_id}"
             bundle = loader.load(uri, destination, MlflowSource(client), LoadOptions(run_id=run_id), progress)
-            bundle = bundles.know_training_data(bundle, drift.references(prepared.x[fitted.split.train]))
+            bundle = _know_training(bundle, fitted, prepared.x)
             if bundle.manifest.backend == "native":
                 _attach(model, bundle, progress)
             registration = None
@@ -80,6 +80,14 @@ def train(
     return _result(request, model, fitted, bundle, registration) | {
         "duration_seconds": round(time.monotonic() - started, 3)
     }
+
+
+def _know_training(bundle: Bundle, fitted: _Fitted, x: "np.ndarray[Any, np.dtype[np.float64]]") -> Bundle:
+    """The features as they were in training; the answers to rows the model has not seen, if those are not too few."""
+    seen, held_out = x[fitted.split.train], x[fitted.split.test]
+    asked = held_out if len(held_out) >= drift.MIN_REFERENCE_ROWS else seen
+    answers = drift.prediction_reference(fitted.estimator.predict(asked), bundle.manifest.classes)
+    return bundles.know_training(bundle, drift.references(seen), answers)
 
 
 def _attach(model: recording.LoggedModel, bundle: Bundle, progress: Progress) -> None:
