@@ -56,10 +56,12 @@ class Engine:
             if not self.tracing.recording():
                 outputs = await self.batcher.submit(serving, matrix, want, gone)
             else:
-                attributes: dict[str, str | int] = {"fairlead.rows": len(matrix), "fairlead.run_id": serving.run_id}
+                attributes: dict[str, str | int] = {"fairlead.rows": len(matrix), **serving.span_attributes}
                 with self.tracing.span("predict", attributes) as span:
                     trace_id = f"{span.get_span_context().trace_id:032x}"
-                    outputs = await self.batcher.submit(serving, matrix, want, gone, trace_id)
+                    pending = self.batcher.submit(serving, matrix, want, gone, trace_id)
+                    outputs = await pending
+                    span.set_attribute("fairlead.batch_rows", pending.batch_rows)
         except ValueError as error:
             logs.event("log", "the model refused a request's input", logging.WARNING, run_id=serving.run_id)
             raise _refused(error, matrix, expected) from error

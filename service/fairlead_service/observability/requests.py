@@ -17,8 +17,9 @@ from starlette.types import Scope
 from fairlead_service.inference.body import Headers
 from fairlead_service.observability import logs
 from fairlead_service.observability.metrics import Metrics
+from fairlead_service.observability.sampling import trace_id_of
 from fairlead_service.observability.summary import QUIET
-from fairlead_service.observability.tracing import Tracing, trace_id_of
+from fairlead_service.observability.tracing import Tracing
 from fairlead_service.protocol import connection_expired
 from fairlead_service.server import Drain
 

@@ -6,15 +6,19 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from fairlead_service import wire
 from fairlead_service.contract import TrainingReason
 from fairlead_service.loading import process
 from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.tracking import TrackingServer
+from fairlead_service.observability import stages
 from fairlead_service.training import request, trainer
 from fairlead_service.training.errors import CancelledError, TrainingError
+
+PROGRAM: Final = "fairlead-trainer"
+"""What logs and spans call this process."""
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -25,7 +29,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     channel = wire.Channel.take_stdout()
     signal.signal(signal.SIGTERM, _cancel)
     try:
-        channel.send(wire.Result(value=_run(options, environment, channel)))
+        with stages.recorded(PROGRAM, "train in a child", environment):
+            found = _run(options, environment, channel)
+        channel.send(wire.Result(value=found))
     except TrainingError as error:
         channel.send(wire.Failure(reason=error.reason, message=error.message, where=error.where))
         return 1
@@ -43,7 +49,8 @@ def _run(options: argparse.Namespace, environment: Mapping[str, str], channel: w
     def progress(stage: str, message: str) -> None:
         channel.send(wire.Progress(stage=stage, message=message))
 
-    asked, x = request.read(options.request)
+    with stages.stage("read"):
+        asked, x = request.read(options.request)
     try:
         server = TrackingServer.from_environment(environment)
     except LoadError as error:

@@ -178,7 +178,12 @@ async def test_spans_follow_the_callers_trace_and_exemplars_lead_to_it(tmp_path:
     assert f"{request.parent.span_id:016x}" == PARENT.split("-")[2]
     assert predict.parent.span_id == request.context.span_id
     assert request.attributes["http.response.status_code"] == 200
-    assert predict.attributes["fairlead.rows"] == 4
+    assert predict.attributes == {
+        "fairlead.rows": 4,
+        "fairlead.batch_rows": 4,
+        "fairlead.run_id": RUN_A,
+        "fairlead.backend": "sklearn",
+    }
     assert f'# {{trace_id="{PARENT.split("-")[1]}"}}' in text
     assert text.endswith("# EOF\n")
 
@@ -197,6 +202,23 @@ async def test_a_child_gets_its_parent(tmp_path: Path) -> None:
         with services.tracing.span("load", {}) as span:
             environment = services.tracing.child_environment()
     assert environment["TRACEPARENT"].split("-")[2] == f"{span.get_span_context().span_id:016x}"
+
+
+async def test_a_child_is_told_that_its_work_is_not_sampled(tmp_path: Path) -> None:
+    commands = Commands(load=fake("environment"))
+    async with running(api_settings(tmp_path), commands, Traced().tracing) as (client, services):
+        seen: list[str] = []
+        run = services.children.run
+
+        async def spied(*arguments: Any, **named: Any) -> Any:
+            seen.append(named["environment"]["TRACEPARENT"])
+            return await run(*arguments, **named)
+
+        services.children.run = spied  # type: ignore[method-assign]
+        for parent in (PARENT, UNSAMPLED):
+            await client.post(f"/model/load/{RUN_A}", headers={"traceparent": parent})
+    assert [parent[-2:] for parent in seen] == ["01", "00"]
+    assert seen[0].split("-")[1] == PARENT.split("-")[1]
 
 
 @pytest.mark.parametrize(
