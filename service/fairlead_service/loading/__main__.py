@@ -27,7 +27,8 @@ ENV_MAX_MODEL_BYTES: Final = "FAIRLEAD_MAX_MODEL_BYTES"
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     options = _parser(environment).parse_args(arguments)
-    channel = wire.Channel.take_stdout()
+    channel = wire.Channel.take_stdout(PROGRAM)
+    process.log(PROGRAM, environment)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that half a download is removed
     try:
         with stages.recorded(PROGRAM, "load in a child", environment):

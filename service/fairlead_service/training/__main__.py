@@ -26,7 +26,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     parser.add_argument("--request", required=True, type=Path, help="directory with request.json and data.npy")
     parser.add_argument("--bundle", required=True, type=Path, help="directory to write")
     options = parser.parse_args(arguments)
-    channel = wire.Channel.take_stdout()
+    channel = wire.Channel.take_stdout(PROGRAM)
+    process.log(PROGRAM, environment)
     signal.signal(signal.SIGTERM, _cancel)
     try:
         with stages.recorded(PROGRAM, "train in a child", environment):
