@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 
 import kopf
 from pydantic import ValidationError
 
-from fairlead_operator import logs
+from fairlead_operator import logs, tracing
 from fairlead_operator.controller import Controller
 from fairlead_operator.handlers import kopf_settings, register
 from fairlead_operator.kinds import MODEL_DEPLOYMENT
@@ -42,7 +43,7 @@ async def run(settings: Settings) -> int:
         async with controller.running():
             with _webhooks(settings, controller) as webhook_port:
                 ports = {"metrics_port": server.port, "webhook_port": webhook_port}
-                logger.info("Operator started", extra=ports)
+                logger.info("Operator started", extra={"event": "started", **ports})
                 await kopf.operator(
                     registry=registry,
                     settings=kopf_settings(),
@@ -86,7 +87,11 @@ def main() -> int:
         sys.stderr.write("The operator's environment is not valid. " + "; ".join(names) + "\n")
         return 2
     logs.configure(settings.log_level)
-    return asyncio.run(run(settings))
+    tracing.configure(os.environ)
+    try:
+        return asyncio.run(run(settings))
+    finally:
+        tracing.close()
 
 
 if __name__ == "__main__":

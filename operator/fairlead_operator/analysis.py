@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
-from fairlead_operator import checks
+from fairlead_operator import checks, tracing
 from fairlead_operator.checks import Evidence, Measurement, Pod, Question, Sample
 from fairlead_operator.pods import AnswerError, PodError
 from fairlead_operator.prometheus import PrometheusError
@@ -75,8 +75,9 @@ class Analyst:
 
     async def _measure(self, key: Key, question: Question) -> None:
         try:
-            async with asyncio.timeout(MEASURE_SECONDS):
-                evidence = await self._evidence(question)
+            with tracing.work("measure", *key):
+                async with asyncio.timeout(MEASURE_SECONDS):
+                    evidence = await self._evidence(question)
         except (PrometheusError, PodError) as error:
             evidence = Evidence(problem=str(error))
         except TimeoutError:

@@ -84,6 +84,10 @@ class Reason(StrEnum):
     AUTOSCALER_MISSING = "AutoscalerMissing"
     """The cluster, or the operator's settings, lack what the autoscaling engine needs."""
     AUTOSCALER_IN_PLACE = "AutoscalerInPlace"
+    # DataDrift
+    DRIFTED = "Drifted"
+    """Requests or predictions are distributed otherwise than in training. The model serves on."""
+    NOT_DRIFTED = "NotDrifted"
     # what a pod or the registry says (contract.FailureReason)
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_CORRUPT = "ModelCorrupt"

@@ -11,15 +11,26 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
-from fairlead_operator import optional, reference
+from fairlead_operator import optional, reference, tracing
 from fairlead_operator.analysis import Analyst, Replays, Traffic
 from fairlead_operator.api import Manifest, ModelSource
 from fairlead_operator.apply import Children
+from fairlead_operator.drift import CONDITION as DRIFT
+from fairlead_operator.drift_poll import DriftPoll, Readings
 from fairlead_operator.groups import Discovery, Groups
 from fairlead_operator.interviews import Interviews, Speakers
 from fairlead_operator.kinds import MODEL_DEPLOYMENT, OPTIONAL, WATCHED, Kind
 from fairlead_operator.kube import KubeError
-from fairlead_operator.metrics import QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES, RESOURCES
+from fairlead_operator.metrics import (
+    CANDIDATES,
+    PREDICTOR_PODS,
+    PROBLEMS,
+    QUEUE_DEPTH,
+    QUEUE_OLDEST,
+    RECONCILE_SECONDS,
+    RECONCILES,
+    RESOURCES,
+)
 from fairlead_operator.reconcile import Cluster, Reconciler
 from fairlead_operator.reference import AliasReference
 from fairlead_operator.registrar import Registrar, Tags
@@ -54,6 +65,10 @@ class ModelRegistry(Registry, Tags, Protocol):
     """What the controller needs of MLflow."""
 
 
+class Measured(Traffic, Readings, Protocol):
+    """What the controller needs of Prometheus."""
+
+
 class PredictorPods(Replays, Speakers, Protocol):
     """What the controller needs of serving pods."""
 
@@ -64,7 +79,7 @@ class Controller:
         settings: Settings,
         kube: Lists,
         registry: ModelRegistry,
-        traffic: Traffic | None,
+        measured: Measured | None,
         pods: PredictorPods,
         clock: Clock = _now,
         monotonic: Callable[[], float] = time.monotonic,
@@ -73,8 +88,9 @@ class Controller:
         self.store = Store()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.resolver = Resolver(registry, monotonic)
-        self.analyst = Analyst(traffic, pods, clock, self.queue.add)
+        self.analyst = Analyst(measured, pods, clock, self.queue.add)
         self.interviews = Interviews(pods, clock, self.queue.add)
+        self.drift = DriftPoll(measured, self.store.owner, self._drifted, self.queue.add, monotonic)
         self.groups = Groups(kube)
         self.reconciler = Reconciler(
             kube=kube,
@@ -87,11 +103,16 @@ class Controller:
             defaults=settings.pods,
             surroundings=settings.surroundings,
             clock=clock,
+            drift=self.drift.about,
         )
         self._notices: WorkQueue[str] = WorkQueue()
         self._beat = time.monotonic()
         QUEUE_DEPTH.set_function(lambda: len(self.queue))
+        QUEUE_OLDEST.set_function(lambda: self.queue.oldest_seconds)
         RESOURCES.set_function(lambda: len(self.store.resources()))
+        CANDIDATES.set_function(lambda: self.store.census.rolling)
+        PREDICTOR_PODS.set_function(lambda: self.store.census.pods)
+        PROBLEMS.set_function(lambda: self.store.census.problems)
 
     def observed(self, kind: Kind, event: str | None, obj: Manifest) -> None:
         """Takes in a watch event; what it changes is reconciled."""
@@ -117,6 +138,7 @@ class Controller:
             for name, job in (
                 ("workers", self.queue.run(self._process, self._settings.workers)),
                 ("aliases", self._poll_aliases()),
+                ("drift", self._poll_drift()),
                 ("notices", self._notices.run(self._look_again, 1)),
                 ("resync", self._resync()),
                 ("heartbeat", self._heartbeat()),
@@ -165,7 +187,7 @@ class Controller:
         return None
 
     async def _process(self, key: Key) -> float | None:
-        with RECONCILE_SECONDS.time():
+        with RECONCILE_SECONDS.time(), tracing.work("reconcile", *key):
             try:
                 again = await self.reconciler.reconcile(key)
             except KubeError as error:
@@ -211,6 +233,18 @@ class Controller:
                 await self.poll()
             except Exception:  # nothing else would follow an alias any more
                 logger.exception("The poll of the registry failed")
+
+    def _drifted(self, key: Key) -> bool:
+        status = (self.store.get(MODEL_DEPLOYMENT, *key) or {}).get("status", {})
+        return any(found["type"] == DRIFT and found["status"] == "True" for found in status.get("conditions", []))
+
+    async def _poll_drift(self) -> None:
+        while True:
+            try:
+                await self.drift.poll()
+            except Exception:  # nothing else would ever look again
+                logger.exception("The poll of the drift failed")
+            await asyncio.sleep(self._settings.drift_poll_seconds)
 
     async def _resync(self) -> None:
         while True:

@@ -7,9 +7,16 @@ from typing import Final, Literal
 
 from fairlead_operator import api
 from fairlead_operator.api import Check, Manifest, ModelRef, Reason, Status
+from fairlead_operator.drift import CONDITION as DRIFT
 
 MAX_MESSAGE: Final = 1024
 """What the API server takes."""
+PROMOTED: Final = "promoted"
+REJECTED: Final = "rejected"
+ABORTED: Final = "aborted"
+SUPERSEDED: Final = "superseded"
+OUTCOMES: Final = (PROMOTED, REJECTED, ABORTED, SUPERSEDED)
+"""How a roll-out ends: it serves; it was taken back; somebody took it back; something else was wanted meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -17,14 +24,20 @@ class Transition:
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
-    run_id: str | None = None
+    model: ModelRef | None = None
     news: bool = True
     """Whether it becomes an Event."""
+    annotation: str = ""
+    """By which somebody may have asked for it."""
+
+    @property
+    def run_id(self) -> str | None:
+        return self.model.run_id if self.model else None
 
 
 def transitions(old: Status, new: Status) -> list[Transition]:
     """What happened between the two, oldest first; nothing if they are equal."""
-    parts = (_rejections, _rollouts, _canary, _registry, _updates, _stalls)
+    parts = (_rejections, _rollouts, _canary, _registry, _updates, _stalls, _drift)
     return [transition for part in parts for transition in part(old, new)]
 
 
@@ -35,12 +48,25 @@ def _rollouts(old: Status, new: Status) -> list[Transition]:
         # That a new resource is rolled out is what it was made for: its first Event says how that ended.
         first = old.observed_generation is None
         message = f"Rolling out {_name(candidate)}"
-        found.append(Transition("Normal", "RolloutStarted", message, candidate.run_id, news=not first))
+        started = Transition("Normal", "RolloutStarted", message, candidate, not first, api.APPROVE_ANNOTATION)
+        found.append(started)
     completed = _at_rest(new) and not _at_rest(old)
     moved = new.serving and not new.serving.same(old.serving)
     if new.serving and completed and (moved or before):
-        found.append(Transition("Normal", "RolloutCompleted", f"{_name(new.serving)} serves", new.serving.run_id))
+        found.append(Transition("Normal", "RolloutCompleted", f"{_name(new.serving)} serves", new.serving))
     return found
+
+
+def outcomes(old: Status, new: Status) -> list[str]:
+    """How roll-outs ended between the two, each told once: what is written is compared, so neither another write of the
+    same status nor another process counts it again."""
+    known = {(rejection.trial, rejection.at) for rejection in old.rejected}
+    news = [rejection for rejection in new.rejected if (rejection.trial, rejection.at) not in known]
+    ended = [ABORTED if rejection.reason == Reason.ABORTED else REJECTED for rejection in news]
+    before = old.candidate
+    if before is None or before.same(new.candidate) or any(before.same(rejection) for rejection in news):
+        return ended
+    return [*ended, PROMOTED if before.same(new.serving) else SUPERSEDED]
 
 
 def checked(old: Status, new: Status) -> tuple[Check, ...]:
@@ -56,13 +82,14 @@ def _canary(old: Status, new: Status) -> list[Transition]:
     if before is None or after is None or before.revision != after.revision or after.step is None:
         return []
     if after.promoted_at is not None:
-        promoted = Transition("Normal", "CanaryPassed", f"{_name(after)} takes the serving model's place", after.run_id)
+        message = f"{_name(after)} takes the serving model's place"
+        promoted = Transition("Normal", "CanaryPassed", message, after, annotation=api.PROMOTE_ANNOTATION)
         return [promoted] if before.promoted_at is None else []
     if after.failures > before.failures:
         failed = "; ".join(f"{found.name} {found.value}" for found in after.checks if found.ok is False)
-        return [Transition("Warning", "CheckFailed", f"{_name(after)} at step {after.step}: {failed}", after.run_id)]
+        return [Transition("Warning", "CheckFailed", f"{_name(after)} at step {after.step}: {failed}", after)]
     if after.step > (before.step or 0):
-        return [Transition("Normal", "CanaryStep", f"{_name(after)} begins step {after.step}", after.run_id)]
+        return [Transition("Normal", "CanaryStep", f"{_name(after)} begins step {after.step}", after)]
     return []
 
 
@@ -73,7 +100,8 @@ def _rejections(old: Status, new: Status) -> list[Transition]:
             "Warning",
             "ModelRejected",
             f"{_name(rejection)} was taken back: {rejection.reason}: {rejection.message}",
-            rejection.run_id,
+            rejection,
+            annotation=api.ABORT_ANNOTATION if rejection.reason == Reason.ABORTED else "",
         )
         for rejection in new.rejected
         if (rejection.trial, rejection.at) not in known
@@ -110,6 +138,14 @@ def _updates(old: Status, new: Status) -> list[Transition]:
     return [Transition("Normal", "UpdateAvailable", after.message)]
 
 
+def _drift(old: Status, new: Status) -> list[Transition]:
+    if _is(new, DRIFT, "True") and not _is(old, DRIFT, "True"):
+        return [Transition("Warning", "DataDrifted", _message(new, DRIFT), new.serving)]
+    if _is(new, DRIFT, "False") and _is(old, DRIFT, "True"):
+        return [Transition("Normal", "DataDriftEnded", _message(new, DRIFT), new.serving, news=False)]
+    return []
+
+
 def _at_rest(status: Status) -> bool:
     """Nothing is being rolled out: the wanted model serves, or waits until somebody approves it."""
     condition = status.condition("UpToDate")
@@ -119,6 +155,10 @@ def _at_rest(status: Status) -> bool:
 def _is(status: Status, kind: str, value: str) -> bool:
     condition = status.condition(kind)
     return condition is not None and condition.status == value
+
+
+def _message(status: Status, kind: str) -> str:
+    return getattr(status.condition(kind), "message", "")
 
 
 def _name(model: ModelRef) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
+from fairlead_operator import tracing
 from fairlead_operator.api import ModelRef
 from fairlead_operator.hotswap import Listener, Round
 from fairlead_operator.pods import PodError
@@ -74,7 +75,8 @@ class Interviews:
             async with gate:
                 reports[pod.name] = await self._speak(what, pod)
 
-        await asyncio.gather(*(one(pod) for pod in what.pods if pod.name in what.asked))
+        with tracing.work("interview", *key):
+            await asyncio.gather(*(one(pod) for pod in what.pods if pod.name in what.asked))
         del self._rounds[key]
         self._wake(key)
 

@@ -13,8 +13,10 @@ import aiohttp
 import orjson
 from kubernetes.aio import client, config
 
+from fairlead_operator import tracing
 from fairlead_operator.api import ADMITTED, FIELD_MANAGER, OWNER_LABEL, Manifest
 from fairlead_operator.kinds import POD, Kind
+from fairlead_operator.metrics import REQUESTS
 
 TIMEOUT_SECONDS = 30.0
 PAGE = 250
@@ -68,7 +70,7 @@ class Kube:
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         try:
-            return await self._request("GET", kind.path(namespace, name))
+            return await self._request("GET", kind.path(namespace, name), what=f"get {kind.kind}")
         except NotFoundError:
             return None
 
@@ -98,13 +100,13 @@ class Kube:
         body = {"metadata": {"uid": metadata["uid"]}, "spec": manifest["spec"]}
         query = [("fieldManager", FIELD_MANAGER)]
         path = kind.path(metadata["namespace"], metadata["name"])
-        await self._request("PATCH", path, query, body, "application/merge-patch+json")
+        await self._request("PATCH", path, query, body, "application/merge-patch+json", f"overwrite {kind.kind}")
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         """Deletes this very object with what it owns; another of the same name, or none, is fine."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
-            await self._request("DELETE", kind.path(namespace, name), body=body)
+            await self._request("DELETE", kind.path(namespace, name), body=body, what=f"delete {kind.kind}")
         except KubeError as error:
             if error.status not in (404, 409):
                 raise
@@ -115,13 +117,14 @@ class Kube:
         path = POD.path(namespace, pod, "status")
         query = [("fieldManager", FIELD_MANAGER)]
         body = {"status": {"conditions": [condition]}}
-        return await self._request("PATCH", path, query, body, "application/strategic-merge-patch+json")
+        return await self._request("PATCH", path, query, body, "application/strategic-merge-patch+json", "admit Pod")
 
     async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest:
         return await self._apply(kind, manifest, "status")
 
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
-        return await self._request("POST", kind.path(manifest["metadata"]["namespace"]), body=manifest)
+        path = kind.path(manifest["metadata"]["namespace"])
+        return await self._request("POST", path, body=manifest, what=f"create {kind.kind}")
 
     async def served(self, kind: Kind) -> bool:
         """Whether the API server knows the kind at all."""
@@ -161,7 +164,8 @@ class Kube:
         metadata = manifest["metadata"]
         path = kind.path(metadata["namespace"], metadata["name"], subresource)
         query = [("fieldManager", manager), ("force", "true")]
-        return await self._request("PATCH", path, query, manifest, "application/apply-patch+yaml")
+        what = " ".join(("apply", kind.kind, *([subresource] if subresource else [])))
+        return await self._request("PATCH", path, query, manifest, "application/apply-patch+yaml", what)
 
     async def _list(self, kind: Kind, namespace: str) -> tuple[list[Manifest], int]:
         items: list[Manifest] = []
@@ -184,16 +188,19 @@ class Kube:
         query: list[tuple[str, str]] | None = None,
         body: Manifest | None = None,
         content_type: str = "application/json",
+        what: str = "ask Kubernetes",
     ) -> Manifest:
-        answer = await self._send(method, path, query or [], body, content_type)
-        try:
-            content = await answer.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise KubeError(0, f"The API server does not answer: {error!r}") from error
-        if answer.status >= 300:
-            raise _error(answer.status, content)
-        result: Manifest = orjson.loads(content)
-        return result
+        """`what` is the name of its span."""
+        with tracing.call(what, {"http.request.method": method, "url.path": path}):
+            answer = await self._send(method, path, query or [], body, content_type)
+            try:
+                content = await answer.read()
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                raise KubeError(0, f"The API server does not answer: {error!r}") from error
+            if answer.status >= 300:
+                raise _error(answer.status, content)
+            result: Manifest = orjson.loads(content)
+            return result
 
     async def _send(
         self,
@@ -210,9 +217,12 @@ class Kube:
             method, path, query_params=query, header_params=headers, body=body, auth_settings=["BearerToken"]
         )
         try:
-            return await self._api.call_api(*request, _request_timeout=seconds)
+            answer = await self._api.call_api(*request, _request_timeout=seconds)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            REQUESTS.labels(method, "none").inc()
             raise KubeError(0, f"The API server does not answer: {error!r}") from error
+        REQUESTS.labels(method, f"{answer.status // 100}xx").inc()
+        return answer
 
 
 def _error(status: int, content: bytes) -> KubeError:

@@ -1,14 +1,24 @@
 """Prometheus metrics of the operator and the port that serves them, with the health page beside them.
 
-No label names an object: with 1,000 resources each such label would be 1,000 series. Served by a thread of its own, so
-that the page can say that the event loop is stuck.
+No label names an object that is well: with 1,000 resources each such label would be 1,000 series. Served by a thread of
+its own, so that the page can say that the event loop is stuck.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+import importlib.metadata
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from prometheus_client import Counter, Gauge, Histogram, exposition, make_wsgi_app
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, exposition, make_wsgi_app
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from fairlead_operator.census import WRONG, Place, Problem
+from fairlead_operator.events import OUTCOMES
+
+NAMED_PROBLEMS: Final = 500
+"""Series that name a resource; when everything is wrong, they are enough to begin with."""
 
 RECONCILES = Counter("fairlead_reconciles", "Reconciles, by how they ended.", ["result"])
 RECONCILE_SECONDS = Histogram(
@@ -22,7 +32,18 @@ VERDICTS = Counter("fairlead_registry_verdicts", "Verdicts for MLflow, by what b
 WEBHOOKS = Counter("fairlead_webhooks", "Webhooks that arrived, by what became of them.", ["outcome"])
 REGISTRY_UP = Gauge("fairlead_registry_up", "0 since MLflow did not answer the last question, else 1.")
 QUEUE_DEPTH = Gauge("fairlead_queue_depth", "Resources that wait to be reconciled.")
+QUEUE_OLDEST = Gauge("fairlead_queue_oldest_seconds", "How long the first of them has waited; 0 if none does.")
 RESOURCES = Gauge("fairlead_modeldeployments", "ModelDeployments known.")
+CANDIDATES = Gauge("fairlead_candidates", "ModelDeployments with a roll-out in progress.")
+ROLLOUTS = Counter("fairlead_rollouts", "Roll-outs that ended, by how.", ["verdict"])
+PREDICTOR_PODS = Gauge("fairlead_predictor_pods", "Pods of ModelDeployments whose containers are ready.")
+REQUESTS = Counter(
+    "fairlead_kubernetes_requests",
+    "Requests to the Kubernetes API, by the class of their answer (2xx; none: there was none). Kopf's watches are not "
+    "among them.",
+    ["verb", "code"],
+)
+BUILD = Gauge("fairlead_build_info", "1; the label says which version runs.", ["version"])
 
 for _result in ("ok", "error"):
     RECONCILES.labels(_result)
@@ -32,7 +53,49 @@ for _outcome in ("taken", "ignored", "refused"):
     WEBHOOKS.labels(_outcome)
 for _outcome in ("told", "dropped", "failed"):
     VERDICTS.labels(_outcome)
+for _verdict in OUTCOMES:
+    ROLLOUTS.labels(_verdict)
+for _verb in ("GET", "POST", "PATCH", "DELETE"):
+    for _code in ("2xx", "4xx", "5xx", "none"):
+        REQUESTS.labels(_verb, _code)
 REGISTRY_UP.set(1)
+BUILD.labels(importlib.metadata.version("fairlead")).set(1)
+
+Problems = Mapping[Place, tuple[Problem, ...]]
+
+
+class ProblemCollector:
+    """What is wrong with whom: at rest, with healthy resources, no series names one."""
+
+    def __init__(self) -> None:
+        self._problems: Callable[[], Problems] = dict
+
+    def set_function(self, problems: Callable[[], Problems]) -> None:
+        """`problems` is called from another thread, and what it returns must not change."""
+        self._problems = problems
+
+    def collect(self) -> Iterator[Metric]:
+        named = GaugeMetricFamily(
+            "fairlead_modeldeployment_problem",
+            f"1 for a ModelDeployment with something wrong, the first {NAMED_PROBLEMS} of them.",
+            labels=("namespace", "name", "condition", "reason"),
+        )
+        total = GaugeMetricFamily(
+            "fairlead_modeldeployment_problems",
+            "ModelDeployments with something wrong, all of them, by the condition that says so.",
+            labels=("condition",),
+        )
+        found = [(place, problem) for place, wrong in sorted(self._problems().items()) for problem in wrong]
+        for place, problem in found[:NAMED_PROBLEMS]:
+            named.add_metric((*place, *problem), 1)
+        counted = Tally(problem.condition for _, problem in found)
+        for condition in WRONG:
+            total.add_metric((condition,), counted[condition])
+        yield from (named, total)
+
+
+PROBLEMS: Final = ProblemCollector()
+REGISTRY.register(PROBLEMS)
 
 Health = Callable[[], str | None]
 """Why the operator is not healthy, or None. Called from another thread."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from fairlead_operator import tracing
 from fairlead_operator.api import ModelRef
 from fairlead_operator.reference import RegisteredModel, RunReference, VersionReference
 
@@ -102,8 +103,12 @@ class MLflow:
         return await self._request("GET", path, what, params=query)
 
     async def _request(self, method: str, path: str, what: str, **more: Any) -> Any:
+        with tracing.call("ask MLflow", {"http.request.method": method, "url.path": path}):
+            return await self._answer(method, path, what, **more)
+
+    async def _answer(self, method: str, path: str, what: str, **more: Any) -> Any:
         try:
-            answer = await self._client.request(method, path, **more)
+            answer = await self._client.request(method, path, headers=tracing.headers(), **more)
         except httpx.HTTPError as error:
             raise UnavailableError(f"MLflow at {self._uri} does not answer: {error!r}", down=True) from error
         try:

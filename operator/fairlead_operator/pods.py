@@ -15,7 +15,7 @@ import httpx
 import orjson
 from pydantic import TypeAdapter
 
-from fairlead_operator import contract, reports
+from fairlead_operator import contract, reports, tracing
 from fairlead_operator.api import ModelRef
 from fairlead_operator.reports import Info, Predictions, Row, Samples
 
@@ -126,8 +126,10 @@ class Pods:
         self, reader: TypeAdapter[Answer], request: httpx.Request, seconds: float = ANSWER_SECONDS
     ) -> Answer:
         try:
-            async with asyncio.timeout(seconds):
-                status, content = await self._answer(request)
+            with tracing.call("ask pod", {"http.request.method": request.method, "url.path": request.url.path}):
+                request.headers.update(tracing.headers())
+                async with asyncio.timeout(seconds):
+                    status, content = await self._answer(request)
         except (httpx.HTTPError, TimeoutError) as error:
             raise UnreachableError(f"{request.method} {request.url} gets no answer: {error!r}") from error
         if httpx.codes.is_error(status):

@@ -1,16 +1,19 @@
-"""Asks Prometheus how some pods answered in a window. The only module that speaks its HTTP API."""
+"""Asks Prometheus how some pods answered in a window, and how far models have drifted. The only module that speaks its
+HTTP API."""
 
 import asyncio
 import math
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
 import httpx
 
-from fairlead_operator import contract
+from fairlead_operator import contract, tracing
 from fairlead_operator.checks import Sample
 from fairlead_operator.desired import signals
+from fairlead_operator.drift import NAMED, OVER_PSI, PREDICTIONS, Reading
 
 TIMEOUT_SECONDS: Final = 10.0
 FAILED: Final = "5..|422"
@@ -51,20 +54,42 @@ class Prometheus:
             )
         return Sample(requests or 0.0, failed or 0.0, None if latency is None else 1000 * latency)
 
+    async def drift(self) -> dict[tuple[str, str], Reading]:
+        """Of all models that are measured, by namespace and name of their children. Raises PrometheusError."""
+        worst: dict[tuple[str, str], float] = {}
+        rows: dict[tuple[str, str], int] = {}
+        over: defaultdict[tuple[str, str], list[tuple[str, float]]] = defaultdict(list)
+        for labels, value in await self._vector(signals.drift(OVER_PSI, NAMED)):
+            place = labels.get("namespace", ""), labels.get("model_deployment", "")
+            match labels.get("part"):
+                case "worst":
+                    worst[place] = value
+                case "rows":
+                    rows[place] = int(value)
+                case part:
+                    over[place].append((labels.get("feature", part or PREDICTIONS), value))
+        ordered = {place: tuple(sorted(found, key=lambda one: -one[1])) for place, found in over.items()}
+        return {place: Reading(value, ordered.get(place, ()), rows.get(place)) for place, value in worst.items()}
+
     async def _value(self, query: str) -> float | None:
         """The one value of an instant query; None for no series and for NaN."""
+        found = await self._vector(query)
+        return found[0][1] if found else None
+
+    async def _vector(self, query: str) -> list[tuple[dict[str, str], float]]:
+        """Labels and value of each sample of an instant query, but for those that are no finite numbers."""
         try:
-            answer = await self._client.post("query", data={"query": query})
+            with tracing.call("ask Prometheus"):
+                answer = await self._client.post("query", data={"query": query})
             content: Any = answer.json()
             if content["status"] != "success":
                 raise PrometheusError(f"Prometheus at {self._url} refuses {query}: {content.get('error')}")
-            series = content["data"]["result"]
-            value = float(series[0]["value"][1]) if series else math.nan
+            found = [(dict(one["metric"]), float(one["value"][1])) for one in content["data"]["result"]]
         except httpx.HTTPError as error:
             raise PrometheusError(f"Prometheus at {self._url} does not answer: {error!r}") from error
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise PrometheusError(f"{self._url} does not answer as Prometheus does: {error!r}") from error
-        return value if math.isfinite(value) else None
+        return [(labels, value) for labels, value in found if math.isfinite(value)]
 
 
 def _text(value: str) -> str:

@@ -9,17 +9,18 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from fairlead_operator import api, events, reference, rollout
+from fairlead_operator import api, events, logs, reference, rollout, words
 from fairlead_operator.api import Manifest, ModelDeployment, Status
 from fairlead_operator.apply import Children, Writer
 from fairlead_operator.checks import Measurement, Question
 from fairlead_operator.desired import desired, naming
 from fairlead_operator.desired.pods import PodDefaults
 from fairlead_operator.desired.surroundings import Surroundings
+from fairlead_operator.drift import Judgement, Unknown
 from fairlead_operator.hotswap import Round
 from fairlead_operator.kinds import DEPLOYMENT, EVENT, MODEL_DEPLOYMENT, POD, Kind
 from fairlead_operator.kube import KubeError, NotFoundError
-from fairlead_operator.metrics import WRITES
+from fairlead_operator.metrics import ROLLOUTS, WRITES
 from fairlead_operator.observe import Observed, observe
 from fairlead_operator.plan import Plan
 from fairlead_operator.registrar import Registrar
@@ -28,7 +29,6 @@ from fairlead_operator.resolve import Resolver
 from fairlead_operator.status import invalid, status
 from fairlead_operator.store import Key, Store
 
-audit = logging.getLogger("fairlead.audit")
 logger = logging.getLogger(__name__)
 
 RETRY_OBSTACLE_SECONDS = 60.0
@@ -71,6 +71,7 @@ class Reconciler:
     defaults: PodDefaults
     clock: Callable[[], datetime]
     surroundings: Surroundings
+    drift: Callable[[Key], Judgement | Unknown]
 
     async def reconcile(self, key: Key) -> float | None:
         """Brings one ModelDeployment a step further. Returns seconds until it has to be looked at even if nothing
@@ -97,7 +98,8 @@ class Reconciler:
         if not obstacles and self._observe(md) != seen:  # applying may have made what was seen out of date
             seen = self._observe(md)
             plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults, measured, reports)
-        again = await self._write(raw, old, status(md, plan, resolution, seen, obstacles, old, self._now()))
+        new = status(md, plan, resolution, seen, obstacles, old, self._now(), self.drift(key))
+        again = await self._write(raw, old, new)
         self._find_out(key, plan)
         return _sooner(plan.check_after, RETRY_OBSTACLE_SECONDS if obstacles else None, again)
 
@@ -149,30 +151,35 @@ class Reconciler:
             return  # deleted meanwhile
         WRITES.labels("status").inc()
         self.store.put(MODEL_DEPLOYMENT, stored)
+        for outcome in events.outcomes(old, new):
+            ROLLOUTS.labels(outcome).inc()
         for check in events.checked(old, new):
-            details = {"namespace": metadata["namespace"], "modeldeployment": metadata["name"], "ok": check.ok}
-            audit.info(
-                "%s %s, must be %s", check.name, check.value, check.threshold, extra={"event": "Check", **details}
-            )
+            text = f"{check.name} {check.value}, must be {check.threshold}"
+            logs.audit("Check", text, **_where(raw), run_id=new.candidate and new.candidate.run_id, ok=check.ok)
         for transition in events.transitions(old, new):
-            await self._tell(raw, transition)
+            await self._tell(stored, transition)
 
-    async def _tell(self, raw: Manifest, transition: events.Transition) -> None:
+    async def _tell(self, stored: Manifest, transition: events.Transition) -> None:
         """An audit line always; an Event of what is news, if the API server takes it."""
-        namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
-        details = {"namespace": namespace, "modeldeployment": name, "run_id": transition.run_id}
-        audit.info(transition.message, extra={"event": transition.reason, **details})
+        model = transition.model
+        by = words.author(stored, transition.annotation, model) if model else None
+        logs.audit(transition.reason, transition.message, **_where(stored), run_id=transition.run_id, by=by)
         if not transition.news:
             return
         try:
-            await self.kube.create(EVENT, events.manifest(raw, transition, self._now()))
+            await self.kube.create(EVENT, events.manifest(stored, transition, self._now()))
             WRITES.labels("Event").inc()
         except KubeError as error:
+            details = {"namespace": stored["metadata"]["namespace"], "modeldeployment": stored["metadata"]["name"]}
             logger.warning("Event %s is lost: %s", transition.reason, error, extra=details)
 
     def _now(self) -> datetime:
         """In whole seconds, as they are stored: a status read back is the status written."""
         return self.clock().replace(microsecond=0)
+
+
+def _where(obj: Manifest) -> dict[str, str]:
+    return {name: obj["metadata"][name] for name in ("namespace", "name")}
 
 
 def _sooner(*waits: float | None) -> float | None:

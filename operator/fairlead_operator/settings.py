@@ -60,7 +60,10 @@ class Settings(BaseSettings):
     resources. Jittered by a tenth."""
 
     prometheus_url: Annotated[str | None, Field(pattern=r"^https?://\S+$")] = None
-    """Where the operator looks up the traffic of canaries, and KEDA the load of models."""
+    """Where the operator looks up the traffic of canaries and the drift of models, and KEDA the load of models."""
+
+    drift_poll_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How often Prometheus is asked about drift: one query a period, whatever the number of models."""
 
     autoscaling_engine: Engine = "KEDA"
     """For ModelDeployments whose `spec.autoscaling` names none."""

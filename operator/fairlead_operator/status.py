@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from fairlead_operator import drift
 from fairlead_operator.api import STABLE, Condition, Manifest, ModelDeployment, Reason, Status
 from fairlead_operator.conditions import Finding, merge
 from fairlead_operator.desired import naming
+from fairlead_operator.drift import Judgement, Unknown
 from fairlead_operator.kinds import About
 from fairlead_operator.observe import Observed
 from fairlead_operator.plan import Plan, Verdict, describe
@@ -29,6 +31,7 @@ def status(
     obstacles: tuple[Obstacle, ...],
     old: Status,
     now: datetime,
+    drifts: Judgement | Unknown = "unmeasured",
 ) -> Status:
     """What is written to `/status`. Computed from its own result, it is itself again."""
     verdict = _obstructed(plan.verdict, tuple(found for found in obstacles if found.about == "pods"))
@@ -37,6 +40,8 @@ def status(
     findings = [_ready(md, plan, seen, verdict), _model_resolved(md, resolution), _up_to_date(verdict)]
     if unscaled or (md.spec.autoscaling and seen.deployment and (not plan.template or plan.template.replicas is None)):
         findings.append(_autoscaled(unscaled))
+    if (drifted := drift.finding(drifts, old.condition(drift.CONDITION))) is not None:
+        findings.append(drifted)
     if beside and not verdict.progress:
         findings.append(Finding("Stalled", "True", beside[0].reason, beside[0].message))
     if verdict.progress:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from fairlead_operator.api import Manifest
+from fairlead_operator.census import Census
 from fairlead_operator.desired.naming import child_name
 from fairlead_operator.kinds import CHILDREN, MODEL_DEPLOYMENT, POD, Kind
 from fairlead_operator.observe import label_of
@@ -42,6 +43,7 @@ class Store:
         self._pods: defaultdict[Key, set[str]] = defaultdict(set)
         self._parents: dict[Key, Key] = {}
         self._deleted: OrderedDict[tuple[str, Key], int] = OrderedDict()
+        self.census = Census()
 
     def put(self, kind: Kind, obj: Manifest) -> bool:
         """Takes an object in; says whether that changed anything that is kept. An autoscaler writes what it measures
@@ -55,6 +57,7 @@ class Store:
         if known is not None:
             self._unindex(kind, place[1], known)
         kept = self._objects[place] = _Kept(new, orjson.dumps(_slim(kind, obj)), label_of(obj))
+        self.census.note(kind, obj)
         self._index(kind, place[1], kept)
         return known is None or known.text != kept.text
 
@@ -92,7 +95,11 @@ class Store:
         """The ModelDeployment an object belongs to, if there is one."""
         if kind is MODEL_DEPLOYMENT:
             return _key(obj)
-        return self._parents.get(Key(obj["metadata"]["namespace"], label_of(obj)))
+        return self.owner(obj["metadata"]["namespace"], label_of(obj))
+
+    def owner(self, namespace: str, label: str) -> Key | None:
+        """The ModelDeployment whose children have this name."""
+        return self._parents.get(Key(namespace, label))
 
     def _remove(self, kind: Kind, key: Key, at: int) -> bool:
         place = (kind.kind, key)
@@ -106,6 +113,7 @@ class Store:
         if known is None:
             return False
         self._unindex(kind, key, known)
+        self.census.forget(kind, key)
         del self._objects[place]
         return True
 

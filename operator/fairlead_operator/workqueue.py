@@ -26,7 +26,8 @@ class WorkQueue(Generic[K]):
         self._first_delay, self._longest_delay = first_delay, longest_delay
         self._random = random.Random(seed)
         self._waiting: deque[K] = deque()
-        self._queued: set[K] = set()
+        self._queued: dict[K, float] = {}
+        """What waits, and since when (monotonic clock)."""
         self._active: set[K] = set()
         self._again: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
@@ -40,7 +41,7 @@ class WorkQueue(Generic[K]):
         if key in self._active:
             self._again.add(key)
         elif key not in self._queued:
-            self._queued.add(key)
+            self._queued[key] = time.monotonic()
             self._waiting.append(key)
             self._available.release()
 
@@ -72,7 +73,7 @@ class WorkQueue(Generic[K]):
         """The next key, which is then being worked on until `done`."""
         await self._available.acquire()
         key = self._waiting.popleft()
-        self._queued.discard(key)
+        self._queued.pop(key, None)
         self._active.add(key)
         if timer := self._timers.pop(key, None):
             timer.cancel()
@@ -89,6 +90,14 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         """Keys that wait for a worker."""
         return len(self._queued)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """How long the first key has waited for a worker; 0 if none waits. May be read from another thread."""
+        try:
+            return time.monotonic() - self._queued[self._waiting[0]]
+        except (IndexError, KeyError):  # taken in this very moment
+            return 0.0
 
     @property
     def busy(self) -> bool:

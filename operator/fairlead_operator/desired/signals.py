@@ -1,7 +1,7 @@
 """PromQL over the pods' metrics: what a model is scaled and judged by.
 
-Every query is one series, and 0 where there is nothing to measure: a metric that is missing keeps an autoscaler from
-scaling in, and NaN is not a number to compare with. Names of resources and namespaces need no escaping.
+Every query of one model is one series, and 0 where there is nothing to measure: a metric that is missing keeps an
+autoscaler from scaling in, and NaN is not a number to compare with. Names of resources and namespaces need no escaping.
 """
 
 import re
@@ -49,6 +49,25 @@ def answers(md: ModelDeployment) -> str:
     """Label matchers of the predictions that were made. What is refused as wrong is answered too quickly to count, and
     what failed is the business of the success rate."""
     return f'{pods(md)},path=~"{PATHS}",status="200"'
+
+
+def drift(over: float, named: int) -> str:
+    """Drift of every model that is measured, in one answer: the label `part` says what a sample is. `worst` is the
+    highest index of a model; only where that is above `over` there are its highest ones by name (`feature`, at most
+    `named`; `predictions`) and how many rows they stand on (`rows`), so that a thousand healthy models are a thousand
+    samples. Candidates are no part of it."""
+    serving = f'{_track_label()}!="{api.CANDIDATE}"'
+    features, predictions = contract.METRIC_FEATURE_DRIFT, contract.METRIC_PREDICTION_DRIFT
+    by = "by (namespace, model_deployment)"
+    worst = f'max {by} ({{__name__=~"{features}|{predictions}",{serving}}})'
+    of_features = f"max by (namespace, model_deployment, feature) ({features}{{{serving}}})"
+    parts = {
+        "worst": worst,
+        "feature": f"topk {by} ({named}, {of_features} > {over})",
+        "predictions": f"max {by} ({predictions}{{{serving}}}) > {over}",
+        "rows": f"min {by} ({contract.METRIC_DRIFT_ROWS}{{{serving}}}) and {worst} > {over}",
+    }
+    return " or ".join(f'label_replace({query}, "part", "{part}", "", "")' for part, query in parts.items())
 
 
 def _track_label() -> str:

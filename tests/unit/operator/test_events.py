@@ -1,7 +1,7 @@
 """What is told, and that it is told once."""
 
 from fairlead_operator.api import Candidate, Condition, Reason, Rejection, Serving, Status
-from fairlead_operator.events import MAX_MESSAGE, Transition, manifest, transitions
+from fairlead_operator.events import MAX_MESSAGE, Transition, manifest, outcomes, transitions
 from tests.unit.operator.samples import NOW, RUNS, raw
 
 SERVING = Serving(run_id=RUNS[0], revision="r0", since=NOW)
@@ -44,6 +44,27 @@ def test_a_rejection_is_told_once_though_it_stalls_too() -> None:
     assert told(before, after) == [("Warning", "ModelRejected")]
     assert told(after, after) == []
     assert "cut off" in transitions(before, after)[0].message
+
+
+def test_a_roll_out_ends_once() -> None:
+    going = Status(serving=SERVING, candidate=CANDIDATE)
+    serves = Serving(**CANDIDATE.model_dump(exclude={"started_at"}), since=NOW)
+    done = Status(serving=serves)
+    assert outcomes(Status(), going) == outcomes(going, going) == []
+    assert outcomes(going, done) == ["promoted"]
+    assert outcomes(done, done) == []
+    assert outcomes(going, Status(serving=SERVING)) == ["superseded"], "the alias went back"
+    other = CANDIDATE.model_copy(update={"run_id": RUNS[2], "revision": "r2"})
+    assert outcomes(going, Status(serving=SERVING, candidate=other)) == ["superseded"]
+    assert outcomes(going, Status(serving=serves, candidate=other)) == ["promoted"]
+    taken_back = Status(serving=SERVING, rejected=(REJECTION,))
+    assert outcomes(going, taken_back) == ["rejected"]
+    assert outcomes(taken_back, taken_back) == []
+    aborted = REJECTION.model_copy(update={"reason": Reason.ABORTED})
+    assert outcomes(going, Status(serving=SERVING, rejected=(aborted,))) == ["aborted"]
+    first = Status(serving=serves, candidate=CANDIDATE)
+    assert outcomes(going, first) == [], "its first pod answers, the others do not yet"
+    assert outcomes(first, done) == ["promoted"]
 
 
 def test_an_update_that_waits_is_told_once_for_each_model() -> None:

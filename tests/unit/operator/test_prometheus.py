@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from fairlead_operator.checks import Sample
+from fairlead_operator.drift import Reading
 from fairlead_operator.prometheus import Prometheus, PrometheusError
 
 
@@ -31,6 +32,9 @@ class Server:
         if self.raw:
             return web.Response(status=self.raw[0], text=self.raw[1])
         value = next(value for word, value in self.values.items() if word in query)
+        if isinstance(value, list):
+            found = [{"metric": metric, "value": [0, number]} for metric, number in value]
+            return web.json_response({"status": "success", "data": {"resultType": "vector", "result": found}})
         result = [] if value is None else [{"metric": {}, "value": [0, value]}]
         return web.json_response({"status": "success", "data": {"resultType": "vector", "result": result}})
 
@@ -98,3 +102,44 @@ async def test_other_answers_are_errors(server: tuple[Server, str], status: int,
 async def test_nobody_there_is_an_error() -> None:
     with pytest.raises(PrometheusError, match="does not answer"):
         await sample("http://127.0.0.1:9")
+
+
+async def test_the_drift_of_all_models_is_one_query(server: tuple[Server, str]) -> None:
+    fake, url = server
+    fraud = {"namespace": "ml", "model_deployment": "fraud"}
+    fake.values = {
+        "feature_drift_psi": [
+            ({"namespace": "ml", "model_deployment": "churn", "part": "worst"}, "0.07"),
+            (fraud | {"part": "worst"}, "0.41"),
+            (fraud | {"part": "feature", "feature": "age"}, "0.26"),
+            (fraud | {"part": "predictions"}, "0.3"),
+            (fraud | {"part": "feature", "feature": "petal_width"}, "0.41"),
+            (fraud | {"part": "rows"}, "1000"),
+            ({"namespace": "ml", "model_deployment": "odd", "part": "worst"}, "NaN"),
+        ]
+    }
+    client = Prometheus(url)
+    try:
+        found = await client.drift()
+    finally:
+        await client.close()
+    assert found == {
+        ("ml", "churn"): Reading(0.07),
+        ("ml", "fraud"): Reading(0.41, (("petal_width", 0.41), ("predictions", 0.3), ("age", 0.26)), 1000),
+    }
+    (query,) = fake.queries
+    promql_parser.parse(query)
+    assert query.count('track!="candidate"') == 5
+
+
+async def test_no_drift_anywhere_is_an_answer_and_an_error_is_none(server: tuple[Server, str]) -> None:
+    fake, url = server
+    fake.values = {"feature_drift_psi": []}
+    client = Prometheus(url)
+    try:
+        assert await client.drift() == {}
+        fake.raw = (503, "starting up")
+        with pytest.raises(PrometheusError):
+            await client.drift()
+    finally:
+        await client.close()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 import urllib.error
 import urllib.request
@@ -10,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from fairlead_operator import __main__ as program
+from fairlead_operator import logs
 from fairlead_operator.handlers import kopf_settings
 from fairlead_operator.kinds import WATCHED
 from fairlead_operator.kube import ConflictError, KubeError, NotFoundError, RefusedError, _error
@@ -73,15 +75,48 @@ def test_every_log_line_is_one_json_object() -> None:
     try:
         raise ValueError("a\nb")
     except ValueError:
-        fields = {"name": "kopf.objects", "levelname": "INFO", "msg": "line\n%s", "args": ("two",)}
+        fields = {"name": "kopf.objects", "levelno": logging.INFO, "msg": "line\n%s", "args": ("two",)}
         record = logging.makeLogRecord(fields | {"exc_info": sys.exc_info()})
     record.k8s_ref = {"name": "fraud"}
-    record.event = "RolloutStarted"
     line = JsonFormatter().format(record)
     assert "\n" not in line
     found = json.loads(line)
-    assert (found["message"], found["event"], found["object"]) == ("line\ntwo", "RolloutStarted", {"name": "fraud"})
+    assert {field: found[field] for field in ("level", "event", "message", "service", "logger", "object")} == {
+        "level": "info",
+        "event": "log",
+        "message": "line\ntwo",
+        "service": "fairlead-operator",
+        "logger": "kopf.objects",
+        "object": {"name": "fraud"},
+    }
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", found["timestamp"])
     assert "ValueError" in found["exception"]
+
+
+@pytest.mark.parametrize("level", [logging.ERROR, logging.CRITICAL])
+def test_errors_are_events_of_their_own(level: int) -> None:
+    record = logging.LogRecord("asyncio", level, __file__, 1, "Task exception was never retrieved", None, None)
+    assert json.loads(JsonFormatter().format(record))["event"] == "error"
+
+
+def test_audit_lines_say_what_happened_to_whom(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        logs.audit("CanaryPassed", "100 %", namespace="ml", name="fraud", run_id="a" * 32, by=None, ok=True)
+    (record,) = caplog.records
+    found = json.loads(JsonFormatter().format(record))
+    del found["timestamp"]
+    assert found == {
+        "level": "info",
+        "event": "audit",
+        "message": "100 %",
+        "service": "fairlead-operator",
+        "logger": "fairlead.audit",
+        "action": "CanaryPassed",
+        "namespace": "ml",
+        "modeldeployment": "fraud",
+        "run_id": "a" * 32,
+        "ok": True,
+    }
 
 
 def test_the_end_of_a_watch_is_no_error_and_other_generators_are() -> None:

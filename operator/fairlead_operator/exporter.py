@@ -1,0 +1,70 @@
+"""OpenTelemetry's exporter, not before there is something to export: its imports take longer than all of the operator's
+start. The thread that sends spans makes it, so no reconcile waits for it.
+
+A backend that is away is one warning, and one line when it is back: OpenTelemetry's own would be some for each batch.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+logger = logging.getLogger(__name__)
+
+_TALKATIVE: Final = (
+    "opentelemetry.exporter.otlp.common.http",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.sdk._shared_internal",
+    "urllib3.connectionpool",
+)
+
+
+class LateExporter(SpanExporter):
+    """OTLP over HTTP, as OpenTelemetry's variables say."""
+
+    def __init__(self) -> None:
+        self._exporter: SpanExporter | None = None
+        self._heard = _Heard()
+        self._lost = 0
+        """Spans since the backend last took some."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        try:
+            result = self._made().export(spans)
+        except Exception as error:  # an endpoint that is none, say
+            self._heard.last = f"{type(error).__name__}: {error}"
+            result = SpanExportResult.FAILURE
+        self._tell(result is SpanExportResult.SUCCESS, len(spans))
+        return result
+
+    def shutdown(self) -> None:
+        if self._exporter is not None:
+            self._exporter.shutdown()
+
+    def _made(self) -> SpanExporter:
+        if self._exporter is None:
+            for name in _TALKATIVE:
+                logging.getLogger(name).addFilter(self._heard)
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+            self._exporter = OTLPSpanExporter()
+        return self._exporter
+
+    def _tell(self, taken: bool, count: int) -> None:
+        if taken and self._lost:
+            logger.info("Traces are taken again; %d spans were lost", self._lost)
+        if not taken and not self._lost:
+            logger.warning("Traces are not taken and are lost until they are: %s", self._heard.last or "no answer")
+        self._lost = 0 if taken else self._lost + count
+
+
+class _Heard(logging.Filter):
+    """Keeps what loggers say to itself."""
+
+    last = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self.last = record.getMessage()
+        return False
