@@ -60,6 +60,7 @@ LATENCY_MILLISECONDS: Final = (
 """The histogram's finite bounds, in thousandths of its unit."""
 METRIC_FEATURE_DRIFT: Final = "feature_drift_psi"
 METRIC_PREDICTION_DRIFT: Final = "prediction_drift_psi"
+METRIC_DRIFT_ROWS: Final = "drift_sample_rows"
 DRIFT_PSI_THRESHOLD: Final = 0.25
 """Above it a feature or the predictions have drifted; how often that is chance is in docs/drift.md."""
 

@@ -31,7 +31,7 @@ class DriftCollector:
         self._drift, self._names, self._why_none = drift, names, NO_REFERENCE
 
     def collect(self) -> Iterator[Metric]:
-        rows = GaugeMetricFamily("drift_sample_rows", "Newest rows that the drift indices stand on")
+        rows = GaugeMetricFamily(contract.METRIC_DRIFT_ROWS, "Newest rows that the drift indices stand on")
         features = GaugeMetricFamily(
             contract.METRIC_FEATURE_DRIFT,
             "Population stability index of a feature, the newest rows against the training data",

@@ -34,7 +34,8 @@ def named(spans: InMemorySpanExporter) -> dict[str, ReadableSpan]:
 
 
 def logged() -> dict[str, str]:
-    line: dict[str, str] = json.loads(JsonFormatter().format(logging.makeLogRecord({"msg": "x", "levelno": logging.INFO})))
+    record = logging.makeLogRecord({"msg": "x", "levelno": logging.INFO})
+    line: dict[str, str] = json.loads(JsonFormatter().format(record))
     return line
 
 
