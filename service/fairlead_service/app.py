@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import cast
 
@@ -70,6 +70,7 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
         app.include_router(router)
     if settings.role == contract.ROLE_API:
         app.include_router(train.router)
+        services.metrics.expect_trainings(entry_points(group=train.ALGORITHMS).names)
     if settings.role == contract.ROLE_API or settings.hot_swap:
         app.include_router(models.load_router)
     if settings.replay_samples:

@@ -1,6 +1,7 @@
 """Prometheus metrics, one registry an application. Label values come from closed sets: route templates, known methods,
 status codes, names of registered algorithms; nothing a client sends becomes a label."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -14,6 +15,7 @@ from fairlead_service.observability import summary
 from fairlead_service.observability.drift_metrics import DriftCollector
 from fairlead_service.observability.observations import Histograms, Series
 
+OUTCOMES: Final = ("succeeded", "failed")
 UNMATCHED: Final = "unmatched"
 """The path label of requests that no route takes."""
 
@@ -62,6 +64,8 @@ class Metrics:
             buckets=_LOADING,
             registry=registry,
         )
+        for outcome in OUTCOMES:
+            self._load.labels(outcome)
         self._model = Gauge(
             "model_info", "1 for the model that serves", ("run_id", "model", "version", "backend"), registry=registry
         )
@@ -88,6 +92,12 @@ class Metrics:
         """Counts one model call; `trace_id` is that of one of its requests that has a span."""
         self._prediction.observe(seconds, trace_id)
         self._rows.observe(rows)
+
+    def expect_trainings(self, algorithms: Iterable[str]) -> None:
+        """Begins their series at 0: one that begins at 1 shows Prometheus no increase."""
+        for algorithm in algorithms:
+            for outcome in OUTCOMES:
+                self._training.labels(algorithm, outcome)
 
     def training(self, algorithm: str, outcome: str, seconds: float) -> None:
         self._training.labels(algorithm, outcome).observe(seconds)
