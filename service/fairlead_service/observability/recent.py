@@ -38,10 +38,13 @@ class Recent:
         taken = slice(self._skip, None, EVERY)
         rows = matrix[taken][-self._capacity :]
         self._skip = (self._skip - n) % EVERY
-        places = np.arange(self._seen, self._seen + len(rows)) % self._capacity
+        start = self._seen % self._capacity
+        self._seen += len(rows)
+        places: slice | NDArray[np.intp] = slice(start, start + len(rows))
+        if start + len(rows) > self._capacity:
+            places = np.arange(start, start + len(rows)) % self._capacity
         self._rows[places] = rows
         self._answers[places] = predictions[taken][-self._capacity :]
-        self._seen += len(rows)
 
     def newest(self, at_most: int) -> Matrix:
         """A copy of the newest rows, the oldest of them first, shape (n, width)."""
