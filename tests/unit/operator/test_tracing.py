@@ -34,7 +34,9 @@ def named(spans: InMemorySpanExporter) -> dict[str, ReadableSpan]:
 
 
 def logged() -> dict[str, str]:
-    line: dict[str, str] = json.loads(JsonFormatter().format(logging.makeLogRecord({"msg": "x", "levelno": logging.INFO})))
+    line: dict[str, str] = json.loads(
+        JsonFormatter().format(logging.makeLogRecord({"msg": "x", "levelno": logging.INFO}))
+    )
     return line
 
 
