@@ -40,7 +40,7 @@ class JsonFormatter(logging.Formatter):
             line["object"] = about
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return json.dumps(line, default=str, separators=(",", ":"))
 
 
 def audit(action: str, message: str, /, namespace: str, name: str, **fields: object) -> None:

@@ -14,7 +14,11 @@ import yaml
 from tests.chart.rendering import CHART, PROFILES, ROOT, STACK, Helm, Manifest, find_helm, identity, render, strict
 
 KUBERNETES_VERSIONS = ("1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
-OTHERS = {"ServiceMonitor": "servicemonitor.json", "PodMonitor": "podmonitor.json"}
+OTHERS = {
+    "ServiceMonitor": "servicemonitor.json",
+    "PodMonitor": "podmonitor.json",
+    "PrometheusRule": "prometheusrule.json",
+}
 """Schemas of the prometheus-operator's CRDs, v0.93.1, descriptions left out."""
 
 

@@ -34,8 +34,9 @@ def named(spans: InMemorySpanExporter) -> dict[str, ReadableSpan]:
 
 
 def logged() -> dict[str, str]:
-    record = logging.makeLogRecord({"msg": "x", "levelno": logging.INFO})
-    line: dict[str, str] = json.loads(JsonFormatter().format(record))
+    line: dict[str, str] = json.loads(
+        JsonFormatter().format(logging.makeLogRecord({"msg": "x", "levelno": logging.INFO}))
+    )
     return line
 
 
