@@ -6,6 +6,7 @@ enough to judge whether a panel says something; colours and fonts are matplotlib
 
 import argparse
 import math
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -78,7 +79,7 @@ class Source:
 def _legend(template: str, labels: Mapping[str, str]) -> str:
     for name, value in labels.items():
         template = template.replace(f"{{{{{name}}}}}", value)
-    return template
+    return re.sub(r"{{\w+}}", "", template).strip()
 
 
 def chosen(dashboard: Mapping[str, Any], url: str, minutes: float, wanted: Mapping[str, str]) -> Source:
@@ -219,7 +220,7 @@ def text(value: float, unit: str) -> str:
     if math.isinf(value):
         return "∞"
     if unit == "percentunit":
-        return f"{100 * value:.2g} %"
+        return f"{100 * value:.3g} %"
     if unit == "s":
         scale, name = (1, "s") if value >= 1 else (1e3, "ms") if value >= 1e-3 else (1e6, "µs")
         return f"{value * scale:.3g} {name}"
