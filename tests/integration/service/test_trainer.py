@@ -103,7 +103,7 @@ def test_real_data(train: Any, tmp_path: Path, algorithm: str, said: list[str]) 
     assert len(manifest.drift_reference or ()) == 30
     answers = manifest.prediction_reference
     assert isinstance(answers, bundle.ClassReference)
-    assert (answers.rows, answers.shares[0]) == (143, pytest.approx(0.63, abs=0.03))  # benign, of those held out
+    assert (answers.rows, answers.shares[0]) == (143, pytest.approx(0.63, abs=0.08))  # benign, of those held out
 
 
 def test_what_mlflow_has(train: Any, runs: Any, tmp_path: Path) -> None:
