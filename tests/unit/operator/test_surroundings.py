@@ -10,8 +10,7 @@ import urllib.request
 import pytest
 from pydantic import ValidationError
 
-from fairlead_operator import __main__ as program
-from fairlead_operator import logs
+from fairlead_operator import logs, program
 from fairlead_operator.handlers import kopf_settings
 from fairlead_operator.kinds import WATCHED
 from fairlead_operator.kube import ConflictError, KubeError, NotFoundError, RefusedError, _error
@@ -161,6 +160,18 @@ def test_another_object_of_that_name_is_a_conflict_and_not_an_invalid_manifest()
     assert type(_error(422, json.dumps(about_uid).encode())) is ConflictError
     about_ports = {"message": "no", "details": {"causes": [{"field": "spec.ports"}]}}
     assert type(_error(422, json.dumps(about_ports).encode())) is RefusedError
+
+
+def test_secrets_are_not_printed() -> None:
+    fields = {name: f"a-secret-of-many-characters-{name}" for name in SECRETS}
+    others = {"predictor_image": "i", "mlflow_tracking_uri": "u", "mlflow_username": "me"}
+    settings = Settings.model_validate(others | fields)
+    assert "a-secret" not in repr(settings)
+    assert settings.mlflow_auth == ("me", fields["mlflow_password"])
+    assert settings.pods.load_key == fields["load_key"]
+
+
+SECRETS = ("load_key", "mlflow_password", "mlflow_token", "webhook_secret")
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
