@@ -1,4 +1,4 @@
-"""`python -m fairlead_operator`. Whoever ends it in its first moments, before Kopf listens for signals, has ended it
+"""`python -m fairlead_operator`. Whoever ends it in its first moments, before anybody listens for signals, has ended it
 well; and as the first process of a container it would not be ended at all. So this comes before the imports, which take
 a second."""
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -26,7 +27,11 @@ logger = logging.getLogger("fairlead_operator")
 
 
 async def run(settings: Settings) -> int:
-    """Until SIGTERM or SIGINT, which Kopf handles; returns the exit code. Raises what Kopf could not recover from."""
+    """Until SIGTERM or SIGINT, which Kopf handles; returns the exit code. Raises what Kopf could not recover from, and
+    CancelledError on SIGTERM before Kopf listens."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     kube = await Kube.connect()
     mlflow = MLflow(settings.mlflow_tracking_uri, settings.mlflow_auth, secret(settings.mlflow_token))
     prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
@@ -89,5 +94,10 @@ def main() -> int:
     tracing.configure(os.environ)
     try:
         return asyncio.run(run(settings))
+    except asyncio.CancelledError:
+        return 0
+    except Exception:  # as a line of the log, not as text beside it
+        logger.exception("The operator cannot go on")
+        return 1
     finally:
         tracing.close()
