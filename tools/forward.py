@@ -5,6 +5,7 @@ thread that starts it anew in either case, until Ctrl-C.
 """
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -38,6 +39,11 @@ FACES = (
     Face("Grafana", MONITORING, "monitoring-grafana", 80, 3000, "/dashboards?tag=fairlead"),
     Face("Jaeger", MONITORING, JAEGER, 16686, 16686),
 )
+
+
+MISSING = dict.fromkeys(("Prometheus", "Jaeger"), "; `make stack` brings it") | {
+    "Grafana": "; `make stack` brings it where kind runs, `docker compose up` where Docker does"
+}
 
 
 class ForwardError(Exception):
@@ -112,7 +118,7 @@ def there(cluster: Cluster) -> list[Face]:
         if cluster.get("service", face.service, face.namespace):
             found.append(face)
         else:
-            say(face, f"is not on this cluster{'; `make stack` brings it' if face.namespace == MONITORING else ''}")
+            say(face, "is not on this cluster" + MISSING.get(face.title, ""))
     return found
 
 
@@ -139,22 +145,22 @@ def forward(kubeconfig: Path = KUBECONFIG) -> None:
     require_free(faces)
     forwards = [Forward(cluster, face) for face in faces]
     threads = [threading.Thread(target=one.run, name=one.face.title) for one in forwards]
-    for thread in threads:
-        thread.start()
-    for face in faces:
-        say(face, f"at http://127.0.0.1:{face.local}{face.path}")
-    print("forward: Ctrl-C ends it", flush=True)
     try:
+        for thread in threads:
+            thread.start()
+        for face in faces:
+            say(face, f"at http://127.0.0.1:{face.local}{face.path}")
+        print("forward: Ctrl-C ends it", flush=True)
         for thread in threads:
             thread.join()
     finally:
         for one in forwards:
             one.stop()
-        for thread in threads:
-            thread.join()
 
 
 def main() -> int:
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # no kubectl must be left behind
+        signal.signal(ending, signal.default_int_handler)
     try:
         forward()
     except (ForwardError, CommandError) as error:

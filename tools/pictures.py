@@ -27,7 +27,7 @@ from tools.up import MONITORING, PROMETHEUS
 ROOT = Path(__file__).resolve().parent.parent
 STEP_SECONDS = 10
 COLUMN_INCHES, ROW_INCHES = 0.75, 0.38
-COLOURS = {"green": "#37872d", "orange": "#e0752d", "red": "#c4162a", "blue": "#1f60c4"}
+COLOURS = {"green": "#37872d", "orange": "#e0752d", "red": "#c4162a", "blue": "#1f60c4", "text": "#555555"}
 CHARACTERS = 34
 
 
@@ -142,7 +142,7 @@ def _lines(axes: Axes, panel: Mapping[str, Any], answers: Answers) -> None:
         axes.axhline(step["value"], color=COLOURS[step["color"]], linestyle=":", linewidth=1)
     if shown:
         axes.legend(fontsize=6, loc="upper left")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(axes.get_ylim()[1] * 1.1, 1e-6))
     unit = panel["fieldConfig"]["defaults"].get("unit", "none")
     axes.yaxis.set_major_formatter(lambda value, _: text(value, unit))
     axes.xaxis.set_major_formatter(lambda value, _: time.strftime("%H:%M", time.localtime(value)))
@@ -158,9 +158,13 @@ def _stat(axes: Axes, panel: Mapping[str, Any], answers: Answers) -> None:
     for step in defaults["thresholds"]["steps"]:
         if step["value"] is None or value >= step["value"]:
             colour = step["color"]
-    shown = defaults.get("noValue", "No data") if math.isnan(value) else text(value, defaults.get("unit", "none"))
+    if math.isnan(value):
+        shown, colour = defaults.get("noValue", "No data"), "text"
+    else:
+        shown = text(value, defaults.get("unit", "none"))
     for mapping in defaults.get("mappings", []):
-        shown = mapping["options"].get(f"{value:g}", {"text": shown})["text"]
+        if mapping["type"] == "value":
+            shown = mapping["options"].get(f"{value:g}", {"text": shown})["text"]
     axes.text(0.5, 0.45, shown, ha="center", va="center", fontsize=20, color=COLOURS[colour])
     axes.set_axis_off()
 

@@ -8,19 +8,29 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlead_service import contract, errors, termination
-from fairlead_service.api import health, infer_v2, invocations, metrics, models, openapi, predict, samples, train
+from fairlead_service.api import (
+    health,
+    infer_v2,
+    invocations,
+    metrics,
+    models,
+    openapi,
+    predict,
+    samples,
+    status,
+    train,
+)
 from fairlead_service.api.services import Commands, Services
 from fairlead_service.api.train_request import from_pydantic
 from fairlead_service.errors import Problem
@@ -70,11 +80,12 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
         app.include_router(router)
     if settings.role == contract.ROLE_API:
         app.include_router(train.router)
+        services.metrics.expect_trainings(entry_points(group=train.ALGORITHMS).names)
     if settings.role == contract.ROLE_API or settings.hot_swap:
         app.include_router(models.load_router)
     if settings.replay_samples:
         app.include_router(samples.router)
-    app.add_route("/", _index, include_in_schema=False)
+    app.add_route("/", status.page, include_in_schema=False)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
@@ -220,10 +231,6 @@ def _start_failed(settings: Settings, reason: contract.FailureReason, error: Exc
     if not termination.write(settings.termination_log, reason, str(error)):
         logs.event("log", f"no termination log at {settings.termination_log}", logging.DEBUG)
     return StartError(str(error))
-
-
-async def _index(_: Request) -> Response:
-    return RedirectResponse("/docs")
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -58,6 +58,11 @@ LATENCY_MILLISECONDS: Final = (
     0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 75, 100, 150, 250, 350, 500, 750, 1000, 2500, 5000, 10000,
 )  # fmt: skip
 """The histogram's finite bounds, in thousandths of its unit."""
+METRIC_FEATURE_DRIFT: Final = "feature_drift_psi"
+METRIC_PREDICTION_DRIFT: Final = "prediction_drift_psi"
+METRIC_DRIFT_ROWS: Final = "drift_sample_rows"
+DRIFT_PSI_THRESHOLD: Final = 0.25
+"""Above it a feature or the predictions have drifted; how often that is chance is in docs/drift.md."""
 
 TERMINATION_LOG: Final = "/dev/termination-log"
 """A failed loader writes one JSON object `{"reason": FailureReason, "message": str, "run_id": str}` here, the last if

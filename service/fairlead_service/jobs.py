@@ -7,6 +7,7 @@ keeping, and its run is in MLflow either way. The server's own end does.
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import resource
@@ -155,8 +156,8 @@ class Children:
             return ShuttingDown("the server is leaving and ended the work; send it again to another one")
         how = _how_it_ended(process.returncode)
         logs.error(f"a child process {how} without an answer", stderr=stderr)
-        last_line = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "")
-        shown = f": {last_line[:_SHOWN_CHARACTERS]}" if last_line else ""
+        last_words = _last_words(stderr)
+        shown = f": {last_words[:_SHOWN_CHARACTERS]}" if last_words else ""
         return ChildCrashed(f"the child process {how} without an answer{shown}. The server's log has more")
 
 
@@ -189,6 +190,16 @@ async def _tail(stream: asyncio.StreamReader) -> str:
     while chunk := await stream.read(_READ):
         tail = (tail + chunk)[-_TAIL_BYTES:]
     return tail.decode("utf-8", "backslashreplace")
+
+
+def _last_words(stderr: str) -> str:
+    """The end of the last exception, or the last line; lines may be those of a log."""
+    last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "")
+    try:
+        said = json.loads(last)
+        return str(said.get("exception", said["message"])).strip().rpartition("\n")[2]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return last
 
 
 async def _settled(task: "asyncio.Task[str]") -> str:

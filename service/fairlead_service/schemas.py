@@ -181,6 +181,7 @@ class ModelInfo(_Answer):
     has_probabilities: bool
     has_scores: bool = Field(description="Whether raw scores (`decision_function`) can be asked for")
     accepts_missing: bool = Field(description="Whether a missing value may be given as null")
+    has_drift_reference: bool = Field(description="Whether it is known how features or answers were at the training")
     trained_with: dict[str, str]
     signature: dict[str, Any] | None
     input_example: list[list[float]] | None
@@ -211,14 +212,17 @@ class RequestCount(_Answer):
 class Quantiles(_Answer):
     """Estimated from histogram buckets, so exact to the bucket's bounds only; null without observations."""
 
+    mean: float | None = Field(description="Exact, as sum and count are")
     p50: float | None
     p95: float | None
     p99: float | None
 
 
 class PredictionSummary(_Answer):
+    requests: int = Field(description="Answered with 200, by any protocol")
     model_calls: int
     rows: int
+    rows_per_call: float | None
     request_milliseconds: Quantiles
     model_call_milliseconds: Quantiles
 
@@ -227,13 +231,50 @@ class TrainingCount(_Answer):
     algorithm: str
     outcome: str
     count: int
+    mean_seconds: float
+
+
+class LoadCount(_Answer):
+    outcome: str
+    count: int
+    mean_seconds: float
+
+
+class StatusCount(_Answer):
+    status: int = Field(description="499: the client left before the answer; 0: the answer broke off")
+    count: int
+
+
+class Errors(_Answer):
+    """Answers of 400 and above, without probes and scrapes."""
+
+    count: int
+    share: float | None = Field(description="Of all that were answered; null if none were")
+    by_status: list[StatusCount]
+
+
+class FeatureDrift(_Answer):
+    feature: str
+    psi: float
+
+
+class DriftSummary(_Answer):
+    """How far the newest rows are from the training data, as population stability indices."""
+
+    threshold: float = Field(description="Above it a feature or the predictions have drifted")
+    sample_rows: int = Field(description="Newest rows that the indices stand on")
+    predictions: float | None
+    features: list[FeatureDrift] = Field(description="Those that drifted most, the most first")
+    why_none: str | None = Field(description="Why there is no index, if there is none")
 
 
 class ModelReference(_Answer):
     run_id: str
     model_name: str | None
     model_version: str | None
+    estimator: str
     backend: str
+    proof: Proof
     loaded_at: datetime
 
 
@@ -243,6 +284,11 @@ class MetricsSummary(_Answer):
     since: datetime
     uptime_seconds: float
     requests: list[RequestCount]
+    answered: int = Field(description="Requests without probes and scrapes")
+    in_flight: int = Field(description="Requests that are being answered now, without probes and scrapes")
+    errors: Errors
     predictions: PredictionSummary
     trainings: list[TrainingCount]
+    loads: list[LoadCount]
     model: ModelReference | None
+    drift: DriftSummary

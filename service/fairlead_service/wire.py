@@ -1,15 +1,20 @@
 """JSON lines between a child process (loader, trainer) and whoever started it.
 
 A child prints any number of `progress` lines, then exactly one `result` or `failure`, on its standard output. In a
-pod the same lines are the init container's log. Everything else a child or its libraries print goes to stderr.
+pod the same lines are the init container's log, so they have the form of log lines (docs/logs.schema.json), too.
+Everything else a child or its libraries print goes to stderr.
 """
 
+import logging
 import os
 import sys
+import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from fairlead_service.observability.form import encode, line
 
 
 class _Message(BaseModel):
@@ -51,16 +56,24 @@ def parse(line: bytes | str) -> Progress | Result | Failure:
 class Channel:
     """The child's end. Taking it redirects descriptor 1 to stderr, so that no library can write into the protocol."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, service: str) -> None:
         self._stream = stream
+        self._service = service
 
     @classmethod
-    def take_stdout(cls) -> "Channel":
+    def take_stdout(cls, service: str) -> "Channel":
         protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
         sys.stdout = sys.stderr
-        return cls(protocol)
+        return cls(protocol, service)
 
     def send(self, message: Progress | Result | Failure) -> None:
-        self._stream.write(message.model_dump_json(exclude_none=True) + "\n")
+        self._stream.write(as_line(message, self._service, time.time()).decode() + "\n")
         self._stream.flush()
+
+
+def as_line(message: Progress | Result | Failure, service: str, now: float) -> bytes:
+    """The message as a log line, without its break; `now` is in seconds since 1970."""
+    level = logging.ERROR if isinstance(message, Failure) else logging.INFO
+    form = line(now, level, message.kind, "done", service, "fairlead")
+    return encode(form | message.model_dump(exclude_none=True))

@@ -22,6 +22,7 @@ OUR_CONTEXTS = re.compile(r"^(fairlead|kind-fairlead)$")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.cluster)
+    items.sort(key=lambda item: "test_logs.py" in item.nodeid)  # after what it looks at
 
 
 @pytest.fixture(scope="session")

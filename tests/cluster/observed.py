@@ -55,7 +55,17 @@ class Jaeger:
         if answer.status_code == 404:
             return []
         (trace,) = answer.raise_for_status().json()["data"]
-        return [span | {"process": trace["processes"][span["processID"]]} for span in trace["spans"]]
+        return _spans(trace)
+
+    def traces(self, service: str, operation: str, limit: int = 20) -> list[list[Any]]:
+        """The newest traces with such a span, each as its spans."""
+        query: dict[str, str | int] = {"service": service, "operation": operation, "limit": limit, "lookback": "1h"}
+        answer = httpx.get(f"{self.url}/api/traces", params=query, timeout=10).raise_for_status()
+        return [_spans(trace) for trace in answer.json()["data"]]
+
+
+def _spans(trace: Any) -> list[Any]:
+    return [span | {"process": trace["processes"][span["processID"]]} for span in trace["spans"]]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import yaml
 from mlflow.models import infer_signature
 
 from examples import train_example
-from tests.cluster import spoilt
+from tests.cluster import printed, spoilt
 from tools.cluster import LOCAL_CONTEXT, Cluster, run
 from tools.up import KIND_CLUSTER, NAMESPACE, RELEASE, RESTRICTED
 
@@ -301,6 +301,7 @@ def new_namespace(cluster: Cluster, name: str) -> Iterator[Namespace]:
     try:
         yield Namespace(cluster, name)
     finally:
+        printed.gather(cluster, name)
         cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 

@@ -1,8 +1,10 @@
 """Every query of every dashboard returns data from the real Prometheus while the system does what it is made for."""
 
 import json
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,26 @@ def busy(cluster: Cluster, models: Models, data: Data) -> Iterator[Namespace]:
         stack.enter_context(namespace.load(MODEL, "no such run", *bodies, rate=60, limit_seconds=600))
         namespace.deploy(MODEL, models.better, slo=slo, rollout=long)
         namespace.await_(MODEL, "{.status.candidate.weightPercent}=50")
+        stack.enter_context(trainings(models))
         yield namespace
+
+
+@contextmanager
+def trainings(models: Models) -> Iterator[None]:
+    """The API trains, one model after the other, while the context lasts."""
+    done = threading.Event()
+
+    def train() -> None:
+        while not done.is_set():
+            models.train("logistic_regression")
+
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(train)
+        try:
+            yield
+        finally:
+            done.set()
+            training.result()
 
 
 @pytest.fixture(scope="module")

@@ -4,30 +4,36 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
 
 from tests.cluster.observed import eventually
 from tools.cluster import ROOT, Cluster
-from tools.forward import FACES
+from tools.forward import FACES, require_free
 from tools.up import NAMESPACE
 
 PATHS = {"API": "/health", "MLflow": "/health", "Prometheus": "/-/ready", "Grafana": "/api/health", "Jaeger": "/"}
 
 
-@pytest.fixture(scope="module")
-def forwarding(cluster: Cluster) -> Iterator[list[str]]:
-    """Runs it; gives the lines it printed up to the last face."""
+@contextmanager
+def started() -> "Iterator[subprocess.Popen[str]]":
     command = [sys.executable, "-u", "-m", "tools.forward"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line.strip())
+        for line in iter(process.stdout.readline, ""):
+            sys.stdout.write(line)
             if "Ctrl-C" in line:
                 break
-        yield lines
+        yield process
+
+
+@pytest.fixture
+def forwarding(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> Iterator[str]:
+    """Runs it; gives what it printed up to the last face."""
+    with started() as process:
+        yield capsys.readouterr().out
         process.send_signal(signal.SIGINT)
         assert process.wait(15) == 0
 
@@ -40,25 +46,32 @@ def answers(title: str) -> bool:
         return False
 
 
-def test_every_face_answers_or_is_said_to_be_missing(forwarding: list[str]) -> None:
-    told = "\n".join(forwarding)
+def test_every_face_answers_or_is_said_to_be_missing(forwarding: str) -> None:
     for face in FACES:
-        if f"{face.title} is not on this cluster" in told:
+        if f"{face.title} is not on this cluster" in forwarding:
             continue
-        assert f"{face.title} at http://127.0.0.1:{face.local}" in told
+        assert f"{face.title} at http://127.0.0.1:{face.local}" in forwarding
         eventually(lambda face=face: answers(face.title), seconds=30)
 
 
-def test_it_comes_back_when_the_pod_is_replaced(forwarding: list[str], cluster: Cluster) -> None:
+def test_it_comes_back_when_the_pod_is_replaced(forwarding: str, cluster: Cluster) -> None:
     eventually(lambda: answers("API"), seconds=30)
     cluster.kubectl("rollout", "restart", "deployment/fairlead-api", "--namespace", NAMESPACE)
     cluster.kubectl("rollout", "status", "deployment/fairlead-api", "--namespace", NAMESPACE, "--timeout=120s")
     eventually(lambda: answers("API"), seconds=60)
 
 
-def test_a_taken_port_is_said(forwarding: list[str]) -> None:
+def test_a_taken_port_is_said(forwarding: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tools.forward"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
     assert "port 8000, for API, is taken" in done.stderr
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_behind(cluster: Cluster, ending: signal.Signals) -> None:
+    with started() as process:
+        process.send_signal(ending)
+        assert process.wait(15) == 0
+    require_free(FACES)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.cluster.observed import eventually, jaeger, prometheus
-from tests.cluster.steps import Namespace
+from tests.cluster.steps import Data, Models, Namespace
 from tools.cluster import Cluster, CommandError
 from tools.up import MODEL, MODELS, MONITORING, NAMESPACE, PROMETHEUS
 
@@ -86,6 +86,36 @@ def test_a_sampled_request_is_a_trace_in_jaeger_and_an_exemplar_in_prometheus(
     assert server["references"] == [{"refType": "CHILD_OF", "traceID": trace_id, "spanID": parent}]
     attributes = {tag["key"]: tag["value"] for tag in server["tags"]}
     assert attributes["http.response.status_code"] == 200
+
+
+def test_a_training_is_one_trace_from_the_client_to_mlflow(cluster: Cluster, data: Data) -> None:
+    trace_id, sampled = traceparent(sampled=True)
+    body = {"data": data[0][:100], "target": data[1][:100], "algorithm": "logistic_regression", "load": True}
+    with jaeger(cluster) as traces, cluster.port_forward(NAMESPACE, "service/fairlead-api") as url:
+        httpx.post(f"{url}/train", json=body, headers=sampled, timeout=120).raise_for_status()
+        spans = eventually(
+            lambda: traces.spans(trace_id),
+            lambda found: {"fairlead-api", "fairlead-trainer"} <= {span["process"]["serviceName"] for span in found},
+        )
+    names = {span["operationName"] for span in spans}
+    assert {"POST /train", "train"} <= names
+    ids = {span["spanID"] for span in spans} | {sampled["traceparent"].split("-")[2]}
+    assert all(reference["spanID"] in ids for span in spans for reference in span["references"]), "a parent is missing"
+    calls = [span for span in spans if {"key": "span.kind", "type": "string", "value": "client"} in span["tags"]]
+    assert len(calls) > 3, "of the trainer to MLflow"
+
+
+def test_a_reconcile_is_a_trace_with_its_calls(cluster: Cluster, namespace: Namespace, models: Models) -> None:
+    namespace.deploy("traced", models.good)
+    namespace.await_("traced", "Ready")
+
+    def of_this(traces: list[list[Any]]) -> list[list[Any]]:
+        return [trace for trace in traces if any(tag["value"] == namespace.name for s in trace for tag in s["tags"])]
+
+    with jaeger(cluster) as asked:
+        found = eventually(lambda: of_this(asked.traces("fairlead-operator", "reconcile")))
+    names = {span["operationName"] for trace in found for span in trace}
+    assert any("apply" in name.lower() for name in names), names
 
 
 def scaled(name: str, target: str) -> dict[str, Any]:

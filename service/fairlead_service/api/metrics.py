@@ -41,6 +41,8 @@ def _reference(serving: Serving) -> ModelReference:
         run_id=identity.run_id,
         model_name=identity.name,
         model_version=identity.version,
+        estimator=serving.manifest.estimator,
         backend=serving.backend.name,
+        proof=serving.manifest.proof,
         loaded_at=serving.loaded_at,
     )

@@ -61,6 +61,7 @@ async def info(services: Use) -> ModelInfo:
             "model_version": manifest.identity.version,
             "backend": serving.backend.name,
             "loaded_at": serving.loaded_at,
+            "has_drift_reference": manifest.knows_training,
             "previous": previous.run_id if previous is not None else None,
             "loading": dict(zip(("run_id", "stage"), progress, strict=True)) if progress is not None else None,
             "failed_load": state.failed,

@@ -36,6 +36,7 @@ class Pending:
         "_loop",
         "_outcome",
         "_wake",
+        "batch_rows",
         "gone",
         "matrix",
         "serving",
@@ -57,6 +58,8 @@ class Pending:
         self.matrix = matrix
         self.gone = gone
         self.trace_id = trace_id
+        self.batch_rows = 0
+        """Of the model call that answered; known only of requests that are traced."""
         self._loop = loop
         self._asyncio_future_blocking = False
         self._outcome: Outputs | BaseException | None = None
@@ -183,9 +186,11 @@ class Batcher:
 
     def _settle(self, batch: _Batch, called: "_Called") -> None:
         """Counts the calls and wakes those who wait."""
+        traced = [item for item in batch if item.trace_id is not None]
         for rows, seconds in called.calls:
-            trace_id = next((item.trace_id for item in batch if item.trace_id is not None), None)
-            self._observe(rows, seconds, trace_id)
+            self._observe(rows, seconds, traced[0].trace_id if traced else None)
+        for item in traced:
+            item.batch_rows = called.calls[0][0] if len(called.calls) == 1 else len(item.matrix)
         for item, answer in zip(batch, called.answers, strict=True):
             item.settle(answer)
 

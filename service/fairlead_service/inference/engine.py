@@ -52,18 +52,22 @@ class Engine:
         """
         if want.probabilities or want.scores:
             _check_want(want, serving)
-        if serving.recent is not None and not replayed:
-            serving.recent.offer(matrix)
         try:
             if not self.tracing.recording():
-                return await self.batcher.submit(serving, matrix, want, gone)
-            attributes: dict[str, str | int] = {"fairlead.rows": len(matrix), "fairlead.run_id": serving.run_id}
-            with self.tracing.span("predict", attributes) as span:
-                trace_id = f"{span.get_span_context().trace_id:032x}"
-                return await self.batcher.submit(serving, matrix, want, gone, trace_id)
+                outputs = await self.batcher.submit(serving, matrix, want, gone)
+            else:
+                attributes: dict[str, str | int] = {"fairlead.rows": len(matrix), **serving.span_attributes}
+                with self.tracing.span("predict", attributes) as span:
+                    trace_id = f"{span.get_span_context().trace_id:032x}"
+                    pending = self.batcher.submit(serving, matrix, want, gone, trace_id)
+                    outputs = await pending
+                    span.set_attribute("fairlead.batch_rows", pending.batch_rows)
         except ValueError as error:
             logs.event("log", "the model refused a request's input", logging.WARNING, run_id=serving.run_id)
             raise _refused(error, matrix, expected) from error
+        if serving.recent is not None and not replayed:
+            serving.recent.offer(matrix, outputs.predictions)
+        return outputs
 
 
 def _check_want(want: Want, serving: Serving) -> None:

@@ -17,17 +17,22 @@ from fairlead_service.loading.source import MlflowSource
 from fairlead_service.loading.tracking import TrackingClient, TrackingServer
 from fairlead_service.loading.versions import VersionPolicy
 from fairlead_service.models.bundle import Bundle
+from fairlead_service.observability import stages
 
+PROGRAM: Final = "fairlead-loader"
+"""What logs and spans call this process."""
 ENV_VERSION_POLICY: Final = "FAIRLEAD_VERSION_POLICY"
 ENV_MAX_MODEL_BYTES: Final = "FAIRLEAD_MAX_MODEL_BYTES"
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     options = _parser(environment).parse_args(arguments)
-    channel = wire.Channel.take_stdout()
+    channel = wire.Channel.take_stdout(PROGRAM)
+    process.log(PROGRAM, environment)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that half a download is removed
     try:
-        found = _run(options, environment, channel)
+        with stages.recorded(PROGRAM, "load in a child", environment):
+            found = _run(options, environment, channel)
     except LoadError as error:
         return _fail(channel, environment, error.reason, error.message)
     except Exception as error:  # the last line of defence: whoever waits must be told

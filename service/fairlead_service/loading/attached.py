@@ -70,21 +70,17 @@ def check_digest(found: Manifest, digest: str) -> None:
         )
 
 
-def open_bundle(files: Files, found: Manifest, limit: int) -> Bundle:
-    """Downloads the bundle's files and lets it answer its input example, as the server will.
-
-    Raises UnusableError if a file is not what the manifest says, or the model does not answer.
-    """
+def fetch(files: Files, found: Manifest, limit: int) -> Bundle:
+    """Downloads the bundle's files. Raises UnusableError if one is not what the manifest says."""
     for name, expected in found.files.items():
         path = _fetched(files, name, min(limit, expected.size))
         if (path.stat().st_size, sha256(path)) != (expected.size, expected.sha256):
             raise UnusableError(f"its {name} is not what its manifest says")
-    opened = Bundle(directory=files.directory, manifest=found)
-    _answer(opened)
-    return opened
+    return Bundle(directory=files.directory, manifest=found)
 
 
-def _answer(opened: Bundle) -> None:
+def answer(opened: Bundle) -> None:
+    """Lets the model answer its input example, as the server will. Raises UnusableError if it does not."""
     import numpy as np
 
     from fairlead_service.models.backends import Want

@@ -12,6 +12,7 @@ from fairlead_service.loading.proof import scores_fit, self_test
 from fairlead_service.loading.traits import Traits
 from fairlead_service.models import bundle
 from fairlead_service.models.bundle import Manifest, Proof
+from fairlead_service.observability.stages import stage
 
 if TYPE_CHECKING:
     from fairlead_service.loading.comparison import Different, Identical, Reference
@@ -67,12 +68,14 @@ def _native(opened: Opened, draft: Manifest, reference: "Reference", scratch: Pa
     from fairlead_service.models.backends.native.program import PROGRAM_FORMAT, encode
 
     try:
-        compiled = compile_model(opened.estimator)
-        if isinstance(compiled, NotCompiled):
-            return compiled.reason
-        files = encode(compiled.program, compiled.arrays)
+        with stage("compile"):
+            compiled = compile_model(opened.estimator)
+            if isinstance(compiled, NotCompiled):
+                return compiled.reason
+            files = encode(compiled.program, compiled.arrays)
         draft = draft.model_copy(update={"backend": "native", "program_format": PROGRAM_FORMAT})
-        proven = _prove(opened, compiled, files, draft, reference, scratch)
+        with stage("prove"):
+            proven = _prove(opened, compiled, files, draft, reference, scratch)
     except Exception as error:  # a model that the compiler or the kernel stumbles over is still scikit-learn's to serve
         return f"the compiler fails on it: {type(error).__name__}: {error}"
     if isinstance(proven, Different):

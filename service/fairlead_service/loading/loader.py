@@ -21,6 +21,7 @@ from fairlead_service.loading.traits import traits
 from fairlead_service.loading.versions import VersionPolicy
 from fairlead_service.models import bundle
 from fairlead_service.models.bundle import Bundle, Identity, Manifest, Proof
+from fairlead_service.observability.stages import stage
 
 Progress = Callable[[str, str], None]
 """Called with (stage, message)."""
@@ -46,17 +47,20 @@ def load(uri: str, destination: Path, source: Source, options: LoadOptions, prog
 
     Raises LoadError with a reason that says whether trying again can help.
     """
-    resolved = _identified(source.resolve(reference.parse(uri), uri), options)
+    with stage("resolve"):
+        resolved = _identified(source.resolve(reference.parse(uri), uri), options)
     destination.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fairlead-load-", dir=destination.absolute().parent) as scratch:
         progress("fetch", f"{resolved.uri} from {resolved.artifact_uri}")
-        files = Files(source.artifacts(resolved), Path(scratch))
-        described = fetching.describe(files)
+        with stage("fetch"):
+            files = Files(source.artifacts(resolved), Path(scratch))
+            described = fetching.describe(files)
         estimators.check_serialization(described.description.serialization, allow_pickle=options.allow_pickle)
         _check_versions(described, options, progress)
         made = _Load(resolved, files, described, options, progress).make()
         progress("write", str(destination))
-        return bundle.write(destination, made.manifest, made.files)
+        with stage("write"):
+            return bundle.write(destination, made.manifest, made.files)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ class _Load:
         if attached.DIRECTORY in self.files.listing.directories:
             beside = self.files.below(attached.DIRECTORY)
             try:
-                claim = attached.manifest(beside)
+                with stage("fetch"):
+                    claim = attached.manifest(beside)
                 return self._take(claim, beside)
             except attached.UnusableError as error:
                 self.progress("check", f"the compiled bundle beside the model is not used: {error}")
@@ -82,9 +87,14 @@ class _Load:
 
     def _take(self, claim: Manifest, beside: Files) -> Choice:
         """The bundle beside the model. Raises UnusableError if the model has to be compiled here."""
-        attached.check(claim, self.options.version_policy)
-        opened = attached.open_bundle(beside, claim, self.options.max_bytes)
-        attached.check_digest(claim, fetching.sha256(self._model_file()))
+        with stage("check"):
+            attached.check(claim, self.options.version_policy)
+        with stage("fetch"):
+            opened = attached.fetch(beside, claim, self.options.max_bytes)
+            path = self._model_file()
+        with stage("prove"):
+            attached.check_digest(claim, fetching.sha256(path))
+            attached.answer(opened)
         self.progress("prove", f"compiled and proven on {claim.proof.rows} rows when it was logged")
         own = {"identity": self._identity(), "trained_with": dict(self.described.trained_with)}
         contents = {name: opened.path(name).read_bytes() for name in claim.files}
@@ -93,14 +103,16 @@ class _Load:
     def _compile(self, claim: Manifest | None) -> Choice:
         """Loads the model and chooses the backend that serves it. `claim`: what a bundle beside it says it is of."""
         description = self.described.description
-        example = fetching.example(self.files, description)
-        path = self._model_file()
+        with stage("fetch"):
+            example = fetching.example(self.files, description)
+            path = self._model_file()
         digest = fetching.sha256(path)
         if claim is not None:
             attached.check_digest(claim, digest)
         self.progress("check", f"{path.name} ({description.serialization})")
-        opened = self._open(path, description.serialization)
-        found = traits(opened.estimator, mlmodel.inputs(description.signature), example)
+        with stage("check"):
+            opened = self._open(path, description.serialization)
+            found = traits(opened.estimator, mlmodel.inputs(description.signature), example)
         self.progress("prove", f"{found.estimator}, {found.n_features} features")
         draft = Manifest(
             identity=self._identity(),

@@ -7,9 +7,19 @@ Python 3.11); a process that ends anyway needs neither.
 
 import gc
 import sys
+from collections.abc import Mapping
 from typing import Final, NoReturn
 
+from fairlead_service.observability import logs
+
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000
+
+
+def log(program: str, environment: Mapping[str, str]) -> None:
+    """Makes JSON lines on standard error of all that this process says beside the protocol, by `FAIRLEAD_LOG_LEVEL`."""
+    level = environment.get("FAIRLEAD_LOG_LEVEL", "").lower()
+    logs.configure(level if level in ("debug", "info", "warning", "error") else "info", program, sys.stderr)
+    logs.capture_output()
 
 
 def hurry() -> None:

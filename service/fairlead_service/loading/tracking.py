@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 import httpx
 
 from fairlead_service.loading.errors import LoadError, not_found, unavailable
+from fairlead_service.observability import stages
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ class TrackingClient:
         headers = {"Authorization": f"Bearer {server.token}"} if server.token and auth is None else {}
         self.url = server.url
         self._pause = pause
-        self._http = httpx.Client(
+        self._http = _Traced(
             base_url=server.url, auth=auth, headers=headers, verify=server.tls(), timeout=TIMEOUT, transport=transport
         )
 
@@ -163,6 +164,15 @@ class TrackingClient:
                 "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
             )
         return unavailable(f"MLflow at {self.url} answers {status}: {said}")
+
+
+class _Traced(httpx.Client):
+    """Each request is a client span, if there are any."""
+
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        with stages.call(request.method, str(request.url)) as headers:
+            request.headers.update(headers)
+            return super().send(request, **options)
 
 
 class _RetriedStatusError(Exception):

@@ -58,12 +58,12 @@ class Proof(_Frozen):
 
 
 class FeatureReference(_Frozen):
-    """How a feature was distributed in the training data: what drift is measured against."""
+    """How numbers, a feature's or a regressor's answers, were distributed: what drift is measured against."""
 
     edges: tuple[float, ...]
     """Ascending; bin i holds the values that are at least edges[i - 1] and below edges[i]."""
     shares: tuple[float, ...]
-    """Of the training rows, one for each of the len(edges) + 1 bins, and last of those without a value."""
+    """Of the rows, one for each of the len(edges) + 1 bins, and last of those without a value."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -71,6 +71,25 @@ class FeatureReference(_Frozen):
         if not ascending or len(self.shares) != len(self.edges) + 2 or not all(0 <= s <= 1 for s in self.shares):
             raise ValueError("edges must ascend, and there must be a share for each bin and for missing values")
         return self
+
+
+class ClassReference(_Frozen):
+    """How often a classifier predicted each class at its training."""
+
+    rows: int
+    """That it predicted."""
+    shares: tuple[float, ...]
+    """In the order of the manifest's classes."""
+
+    @model_validator(mode="after")
+    def _are_shares(self) -> Self:
+        if self.rows < 1 or not all(0 <= share <= 1 for share in self.shares):
+            raise ValueError("there must be rows, and shares between 0 and 1")
+        return self
+
+
+PredictionReference = ClassReference | FeatureReference
+"""Of a classifier's answers or a regressor's."""
 
 
 class FileDigest(_Frozen):
@@ -105,6 +124,8 @@ class Manifest(_Frozen):
     """Types beyond skops' own list that the loader allowed; the server passes exactly these to skops."""
     drift_reference: tuple[FeatureReference, ...] | None = None
     """One for each feature, for models that Fairlead trained."""
+    prediction_reference: PredictionReference | None = None
+    """Of the model's answers at its training: to rows held out, or to those it has seen if they were too few."""
     input_example: tuple[tuple[float, ...], ...] | None = None
     """Rows of shape (n, n_features), used to warm the server up."""
     signature: Mapping[str, object] | None = None
@@ -120,12 +141,23 @@ class Manifest(_Frozen):
     files: Mapping[str, FileDigest] = {}
 
     @model_validator(mode="after")
-    def _one_reference_a_feature(self) -> Self:
+    def _references_fit(self) -> Self:
         if self.drift_reference is not None and len(self.drift_reference) != self.n_features:
             raise ValueError(
                 f"drift_reference is of {len(self.drift_reference)} features, the model of {self.n_features}"
             )
+        answers = self.prediction_reference
+        if answers is not None and (
+            isinstance(answers, FeatureReference) != (self.classes is None)
+            or (isinstance(answers, ClassReference) and len(answers.shares) != len(self.classes or ()))
+        ):
+            raise ValueError("prediction_reference is not of the model's classes, or not of numbers for a regressor")
         return self
+
+    @property
+    def knows_training(self) -> bool:
+        """Whether drift can be measured."""
+        return self.drift_reference is not None or self.prediction_reference is not None
 
 
 class Bundle(_Frozen):
@@ -164,9 +196,11 @@ def identify(bundle: Bundle, name: str, version: str) -> Bundle:
     return _amend(bundle, identity=bundle.manifest.identity.model_copy(update={"name": name, "version": version}))
 
 
-def know_training_data(bundle: Bundle, references: tuple[FeatureReference, ...] | None) -> Bundle:
+def know_training(
+    bundle: Bundle, features: tuple[FeatureReference, ...] | None, predictions: PredictionReference | None
+) -> Bundle:
     """Rewrites a bundle with what drift is measured against, which is not in the model."""
-    return bundle if references is None else _amend(bundle, drift_reference=references)
+    return _amend(bundle, drift_reference=features, prediction_reference=predictions)
 
 
 def _amend(bundle: Bundle, **changes: object) -> Bundle:

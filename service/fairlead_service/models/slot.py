@@ -56,14 +56,16 @@ class Serving:
     @cached_property
     def recent(self) -> Recent | None:
         """The newest rows; None if nobody wants any."""
-        kept = max(self.samples, KEPT if self.manifest.drift_reference is not None else 0)
+        kept = max(self.samples, KEPT if self.manifest.knows_training else 0)
         return Recent(self.n_features, kept) if kept else None
 
     @cached_property
     def drift(self) -> Drift | None:
-        """Of models that know their training data."""
-        references = self.manifest.drift_reference
-        return Drift(references, self.recent) if references is not None and self.recent is not None else None
+        """Of models that know their training."""
+        manifest = self.manifest
+        if self.recent is None or not manifest.knows_training:
+            return None
+        return Drift(manifest.drift_reference, manifest.prediction_reference, manifest.classes or (), self.recent)
 
     @property
     def manifest(self) -> Manifest:
@@ -88,6 +90,15 @@ class Serving:
         identity = self.manifest.identity
         fields = {"run_id": identity.run_id, "model_name": identity.name, "model_version": identity.version}
         return orjson.dumps({key: value for key, value in fields.items() if value is not None})[1:-1]
+
+    @cached_property
+    def span_attributes(self) -> dict[str, str]:
+        """What spans of predictions say of the model; a name and a version only if it has them."""
+        identity = self.manifest.identity
+        known = {"run_id": identity.run_id, "model": identity.name, "version": identity.version}
+        return {f"fairlead.{key}": value for key, value in known.items() if value is not None} | {
+            "fairlead.backend": self.backend.name
+        }
 
     @cached_property
     def classes_json(self) -> bytes:

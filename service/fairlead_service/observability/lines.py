@@ -10,6 +10,7 @@ import os
 import select
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol, TextIO
 
 INTERVAL_SECONDS: Final = 0.02
@@ -45,8 +46,10 @@ class DirectLines:
 class BufferedLines:
     """Writes to a file descriptor from a thread of its own; `write` may be called from any thread."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, tell: Callable[[int], bytes]) -> None:
+        """`tell` makes a line that says how many were dropped."""
         self._descriptor = descriptor
+        self._tell = tell
         self._pending: deque[bytes] = deque()
         self._rest = b""
         """Taken from the pending lines, but not written yet."""
@@ -101,6 +104,6 @@ class BufferedLines:
     def _take(self) -> bytes:
         lines = [self._pending.popleft() for _ in range(min(len(self._pending), _TAKEN))]
         if self._dropped:
-            lines.append(b'{"level":"warning","event":"log","message":"%d log lines dropped"}\n' % self._dropped)
+            lines.append(self._tell(self._dropped))
             self._dropped = 0
         return b"".join(lines)

@@ -1,24 +1,25 @@
-"""One JSON object a line on standard output: our own events, uvicorn's and every library's alike.
+"""One JSON object a line on standard output: our own events, uvicorn's and every library's alike, in the form of
+docs/logs.schema.json.
 
 Values of features never come here, nor request bodies. JSON escapes line breaks, so nothing a client sends can forge
 a line. Events: `request` (one an HTTP request), `error`, `audit` (who trained or loaded what, with which outcome),
 `started` (with the port), `log` (everything else).
 """
 
+import io
 import itertools
 import logging
 import sys
 import time
 import traceback
 import uuid
-from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
-import orjson
 from opentelemetry import trace
 
+from fairlead_service.observability.form import encode, level_name, line
 from fairlead_service.observability.lines import BufferedLines, DirectLines, Lines
 
 LOGGER: Final = logging.getLogger("fairlead")
@@ -28,6 +29,8 @@ _FIELDS: Final = "fairlead_fields"
 _NOISY: Final = ("asyncio", "opentelemetry", "urllib3", "httpx")
 
 
+_MOST_PARTS: Final = 1000
+"""That a log of requests keeps: of routes and statuses there are few, of methods that a client may think of, many."""
 _PROCESS: Final = uuid.uuid4().hex[:20]
 _numbers: Final = itertools.count()
 
@@ -45,24 +48,17 @@ class JsonFormatter(logging.Formatter):
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "event": "log",
-            "message": record.getMessage(),
-            "service": self._service,
-            "logger": record.name,
-        }
+        found = line(record.created, record.levelno, "log", record.getMessage(), self._service, record.name)
         span = trace.get_current_span().get_span_context()
         if span.is_valid:
-            line["trace_id"] = trace.format_trace_id(span.trace_id)
-            line["span_id"] = trace.format_span_id(span.span_id)
+            found["trace_id"] = trace.format_trace_id(span.trace_id)
+            found["span_id"] = trace.format_span_id(span.span_id)
         if current := request_id.get():
-            line["request_id"] = current
-        line.update(getattr(record, _FIELDS, {}))
+            found["request_id"] = current
+        found.update(getattr(record, _FIELDS, {}))
         if record.exc_info and record.exc_info[1] is not None:
-            line["exception"] = "".join(traceback.format_exception(record.exc_info[1]))
-        return _encode(line)
+            found["exception"] = "".join(traceback.format_exception(record.exc_info[1]))
+        return encode(found).decode()
 
 
 class _Handler(logging.Handler):
@@ -101,7 +97,7 @@ class RequestLog:
         request_id: str,
         trace_id: str | None,
     ) -> None:
-        """`client` is an address without port, `trace_id` 32 hexadecimal digits."""
+        """`client` is an address without port, or what a proxy says is one; `trace_id` 32 hexadecimal digits."""
         if _target is None or not LOGGER.isEnabledFor(level):
             return
         lines, service = _target
@@ -114,7 +110,6 @@ class RequestLog:
         if parts is None:
             parts = self._make(level, method, path, route, status, service)
         trace = b"" if trace_id is None else b'","trace_id":"%b' % trace_id.encode()
-        address = b"null" if client is None else b'"%b"' % client.encode("ascii", "replace")
         lines.write(
             b'%b%03d%b%.3f,"client":%b,"request_id":"%b%b%b'
             % (
@@ -122,7 +117,7 @@ class RequestLog:
                 int((now - second) * 1000),
                 parts[0],
                 seconds * 1000,
-                address,
+                encode(client),
                 request_id.encode(),
                 trace,
                 parts[1],
@@ -132,7 +127,7 @@ class RequestLog:
     def _make(self, level: int, method: str, path: str, route: str, status: int, service: str) -> tuple[bytes, bytes]:
         """What stands before the duration and after the ids; kept where the path is no variable."""
         first = {
-            "level": logging.getLevelName(level).lower(),
+            "level": level_name(level),
             "event": "request",
             "message": f"{method} {route} {status}",
             "method": method,
@@ -142,10 +137,10 @@ class RequestLog:
         }
         last = {"service": service, "logger": LOGGER.name}
         made = (
-            b'+00:00",' + _encode(first).encode()[1:-1] + b',"duration_ms":',
-            b'",' + _encode(last).encode()[1:] + b"\n",
+            b'+00:00",' + encode(first)[1:-1] + b',"duration_ms":',
+            b'",' + encode(last)[1:] + b"\n",
         )
-        if path == route:
+        if path == route and len(self._parts) < _MOST_PARTS:
             self._parts[level, method, route, status] = made
         return made
 
@@ -160,7 +155,12 @@ def configure(level: str, service: str, stream: TextIO | None = None) -> None:
     Lines go to standard output from a thread of their own, or to `stream` at once.
     """
     global _target
-    lines: Lines = DirectLines(stream) if stream is not None else BufferedLines(sys.stdout.fileno())
+
+    def dropped(count: int) -> bytes:
+        said = line(time.time(), logging.WARNING, "log", f"{count} log lines dropped", service, LOGGER.name)
+        return encode(said) + b"\n"
+
+    lines: Lines = DirectLines(stream) if stream is not None else BufferedLines(sys.stdout.fileno(), dropped)
     _target = (lines, service)
     handler = _Handler(lines)
     handler.setFormatter(JsonFormatter(service))
@@ -190,12 +190,33 @@ def audit(action: str, outcome: str, client: str, /, **fields: Any) -> None:
     event("audit", f"{action}: {outcome}", action=action, outcome=outcome, client=client, **fields)
 
 
-def _encode(line: Mapping[str, Any]) -> str:
-    try:
-        return orjson.dumps(line, default=str).decode()
-    except TypeError:  # lone surrogates, integers over 64 bits
-        return orjson.dumps({key: _plain(value) for key, value in line.items()}).decode()
+def capture_output() -> None:
+    """Makes lines of what this process prints, and of the exception that ends it. After `configure`, which has to be
+    given the stream that lines go to."""
+    sys.stdout, sys.stderr = _Printed("stdout"), _Printed("stderr")
+    sys.excepthook = lambda _, error, __: LOGGER.critical(
+        "ended by %s", type(error).__name__, exc_info=error, extra={_FIELDS: {"event": "error"}}
+    )
 
 
-def _plain(value: Any) -> str:
-    return str(value).encode("utf-8", "backslashreplace").decode()
+class _Printed(io.TextIOBase):
+    """A text stream whose lines are events."""
+
+    encoding = "utf-8"
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *whole, self._rest = (self._rest + text).split("\n")
+        for said in filter(str.strip, whole):
+            event("log", said.rstrip(), stream=self._name)
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        """Of the process's standard error, for libraries that go around Python's streams."""
+        return 2

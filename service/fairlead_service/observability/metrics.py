@@ -1,7 +1,7 @@
 """Prometheus metrics, one registry an application. Label values come from closed sets: route templates, known methods,
 status codes, names of registered algorithms; nothing a client sends becomes a label."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -11,9 +11,11 @@ from prometheus_client.process_collector import ProcessCollector
 
 from fairlead_service import contract
 from fairlead_service.models.slot import Serving
-from fairlead_service.observability.drift import DriftCollector
+from fairlead_service.observability import summary
+from fairlead_service.observability.drift_metrics import DriftCollector
 from fairlead_service.observability.observations import Histograms, Series
 
+OUTCOMES: Final = ("succeeded", "failed")
 UNMATCHED: Final = "unmatched"
 """The path label of requests that no route takes."""
 
@@ -62,6 +64,8 @@ class Metrics:
             buckets=_LOADING,
             registry=registry,
         )
+        for outcome in OUTCOMES:
+            self._load.labels(outcome)
         self._model = Gauge(
             "model_info", "1 for the model that serves", ("run_id", "model", "version", "backend"), registry=registry
         )
@@ -89,6 +93,12 @@ class Metrics:
         self._prediction.observe(seconds, trace_id)
         self._rows.observe(rows)
 
+    def expect_trainings(self, algorithms: Iterable[str]) -> None:
+        """Begins their series at 0: one that begins at 1 shows Prometheus no increase."""
+        for algorithm in algorithms:
+            for outcome in OUTCOMES:
+                self._training.labels(algorithm, outcome)
+
     def training(self, algorithm: str, outcome: str, seconds: float) -> None:
         self._training.labels(algorithm, outcome).observe(seconds)
 
@@ -106,64 +116,10 @@ class Metrics:
         self._model.labels(identity.run_id, identity.name or "", identity.version or "", model.backend.name).set(1)
 
     def summary(self) -> dict[str, Any]:
-        """The figures of `/metrics/summary`, read from the same counters that `/metrics` shows."""
+        """Fields of `schemas.MetricsSummary`, read from the same counters that `/metrics` shows."""
         samples = {
             family.name: family.samples
-            for metric in (self._requests, self._predictions, self._batches, self._training)
+            for metric in (self._requests, self._predictions, self._batches, self._training, self._load)
             for family in metric.collect()
         }
-        return {
-            "requests": [
-                {**sample.labels, "status": int(sample.labels["status"]), "count": int(sample.value)}
-                for sample in samples["http_requests"]
-                if sample.name.endswith("_total")
-            ],
-            "predictions": {
-                "model_calls": int(_value(samples["prediction_batch_size"], "_count")),
-                "rows": int(_value(samples["prediction_batch_size"], "_sum")),
-                "request_milliseconds": _quantiles(
-                    s
-                    for s in samples["http_request_duration_seconds"]
-                    if s.labels["path"] == "/predict" and s.labels["status"] == "200"
-                ),
-                "model_call_milliseconds": _quantiles(samples["prediction_time_seconds"]),
-            },
-            "trainings": [
-                {**sample.labels, "count": int(sample.value)}
-                for sample in samples["training_time_seconds"]
-                if sample.name.endswith("_count")
-            ],
-        }
-
-
-def quantile(bounds: Sequence[float], cumulative: Sequence[float], q: float) -> float | None:
-    """Estimates a quantile as Prometheus's histogram_quantile does: linear within the bucket it falls into.
-
-    `bounds` are the buckets' upper bounds, the last one infinite; `cumulative` the counts at or below them.
-    Returns None without observations, and the last finite bound when the quantile lies above it.
-    """
-    if not cumulative or cumulative[-1] == 0:
-        return None
-    rank = q * cumulative[-1]
-    index = next(i for i, count in enumerate(cumulative) if count >= rank)
-    if index == len(bounds) - 1:
-        return bounds[-2]
-    low, below = (bounds[index - 1], cumulative[index - 1]) if index else (0.0, 0.0)
-    inside = cumulative[index] - below
-    return bounds[index] if inside == 0 else low + (bounds[index] - low) * (rank - below) / inside
-
-
-def _quantiles(samples: Iterable[Any]) -> dict[str, float | None]:
-    buckets: dict[float, float] = {}
-    for sample in samples:
-        if sample.name.endswith("_bucket"):
-            bound = float(sample.labels["le"])
-            buckets[bound] = buckets.get(bound, 0.0) + sample.value
-    bounds = sorted(buckets)
-    counts = [buckets[bound] for bound in bounds]
-    estimates = {name: quantile(bounds, counts, q) for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
-    return {name: None if value is None else round(value * 1000, 3) for name, value in estimates.items()}
-
-
-def _value(samples: Iterable[Any], suffix: str) -> float:
-    return float(next(sample.value for sample in samples if sample.name.endswith(suffix)))
+        return summary.figures(samples) | {"in_flight": self.in_progress, "drift": self._drift.summary()}

@@ -1,11 +1,13 @@
-"""Some of the newest rows that the serving model was asked about: for drift, and for those who replay them.
+"""Some of the newest rows that the serving model was asked about, with its answers: for drift, and for those who replay
+the rows.
 
 The path of a prediction only counts rows and copies one in four. Used by the event loop's thread only.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fairlead_service.models.backends import Matrix
 
@@ -18,6 +20,7 @@ class Recent:
 
     def __init__(self, width: int, capacity: int) -> None:
         self._rows: Matrix = np.empty((capacity, width))
+        self._answers: NDArray[Any] = np.empty(capacity, object)
         self._capacity = capacity
         self._seen = 0
         """Rows kept so far, also those that newer ones have replaced."""
@@ -26,19 +29,30 @@ class Recent:
     def __len__(self) -> int:
         return min(self._seen, self._capacity)
 
-    def offer(self, matrix: Matrix) -> None:
-        """Keeps some of the rows, shape (n, width)."""
+    def offer(self, matrix: Matrix, predictions: NDArray[Any]) -> None:
+        """Keeps some of the rows, shape (n, width), and what the model predicted for them, shape (n,)."""
         n = len(matrix)
         if self._skip >= n:
             self._skip -= n
             return
-        taken = matrix[self._skip :: EVERY][-self._capacity :]
+        taken = slice(self._skip, None, EVERY)
+        rows = matrix[taken][-self._capacity :]
         self._skip = (self._skip - n) % EVERY
-        places = np.arange(self._seen, self._seen + len(taken)) % self._capacity
-        self._rows[places] = taken
-        self._seen += len(taken)
+        start = self._seen % self._capacity
+        self._seen += len(rows)
+        places: slice | NDArray[np.intp] = slice(start, start + len(rows))
+        if start + len(rows) > self._capacity:
+            places = np.arange(start, start + len(rows)) % self._capacity
+        self._rows[places] = rows
+        self._answers[places] = predictions[taken][-self._capacity :]
 
     def newest(self, at_most: int) -> Matrix:
         """A copy of the newest rows, the oldest of them first, shape (n, width)."""
-        count = min(at_most, len(self))
-        return self._rows[np.arange(self._seen - count, self._seen) % self._capacity]
+        return self._rows[self._newest(at_most)]
+
+    def answers(self, at_most: int) -> NDArray[Any]:
+        """What was predicted for the rows of `newest`, as Python objects, shape (n,)."""
+        return self._answers[self._newest(at_most)]
+
+    def _newest(self, at_most: int) -> NDArray[np.intp]:
+        return np.arange(self._seen - min(at_most, len(self)), self._seen) % self._capacity

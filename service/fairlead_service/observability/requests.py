@@ -14,11 +14,12 @@ from typing import Final
 from opentelemetry.trace import Span
 from starlette.types import Scope
 
-from fairlead_service import contract
 from fairlead_service.inference.body import Headers
 from fairlead_service.observability import logs
 from fairlead_service.observability.metrics import Metrics
-from fairlead_service.observability.tracing import Tracing, trace_id_of
+from fairlead_service.observability.sampling import trace_id_of
+from fairlead_service.observability.summary import QUIET
+from fairlead_service.observability.tracing import Tracing
 from fairlead_service.protocol import connection_expired
 from fairlead_service.server import Drain
 
@@ -26,7 +27,6 @@ REQUEST_ID: Final = b"x-request-id"
 CLIENT_GONE: Final = 499
 """What nginx calls a client that left before its answer; seen in metrics and logs only."""
 _ACCEPTED_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_QUIET: Final = ("/health", "/v2/health", "/ping", contract.METRICS_PATH)
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +60,7 @@ class Observer:
         sent = headers.get(REQUEST_ID)
         request_id = sent.decode() if sent is not None and _ACCEPTED_ID.fullmatch(sent) else logs.new_request_id()
         logs.request_id.set(request_id)
-        quiet = scope["path"].startswith(_QUIET)
+        quiet = scope["path"].startswith(QUIET)
         if not quiet:
             self._metrics.in_progress += 1
         seen = Seen(scope, headers, request_id, time.perf_counter(), quiet, None)

@@ -6,53 +6,23 @@ and `OTEL_TRACES_SAMPLER_ARG`, else every request is sampled.
 """
 
 import os
-import random
-import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
 
+from fairlead_service.observability.sampling import Sampling, exported, not_sampled
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?")
 _sampled: ContextVar[bool | None] = ContextVar("sampled", default=None)
 """Whether the current request has a span; None outside of requests."""
-_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """Which requests get a span, as OpenTelemetry's samplers decide it, but before anything is allocated."""
-
-    ratio: float
-    """Of requests whose caller did not decide."""
-    parent_based: bool
-    """Whether the caller's decision counts."""
-
-    def decide(self, parent: bytes | None) -> bool:
-        if parent is not None and self.parent_based:
-            match = _TRACEPARENT.fullmatch(parent)
-            if match is not None:
-                return bool(int(match[2], 16) & 1)
-        return self.ratio >= 1 or random.random() < self.ratio
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> "Sampling":
-        """Of `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`; everything that has no parent if they are not set
-        or not one of the standard names."""
-        name = environment.get("OTEL_TRACES_SAMPLER", "parentbased_always_on").strip().lower()
-        kind = name.removeprefix("parentbased_")
-        try:
-            argument = float(environment.get("OTEL_TRACES_SAMPLER_ARG", "1"))
-        except ValueError:
-            argument = 1.0
-        ratio = {"always_off": 0.0, "traceidratio": min(max(argument, 0.0), 1.0)}.get(kind, 1.0)
-        return cls(ratio, parent_based=name.startswith("parentbased_"))
+_CLOSE_SECONDS: Final = 2.0
+"""How long the end of a process waits for a backend to take its last spans."""
 
 
 class Tracing:
@@ -105,9 +75,11 @@ class Tracing:
         )
 
     def child_environment(self) -> dict[str, str]:
-        """`TRACEPARENT` and `TRACESTATE` for a process that works for the current span."""
+        """`TRACEPARENT` and `TRACESTATE` for a process that works for the current span, or for a request without."""
         if self._provider is None:
             return {}
+        if not trace.get_current_span().get_span_context().is_valid:
+            return {"TRACEPARENT": not_sampled()}
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         carrier: dict[str, str] = {}
@@ -115,22 +87,21 @@ class Tracing:
         return {key.upper(): value for key, value in carrier.items()}
 
     def close(self) -> None:
-        """Sends what is left."""
+        """Sends what is left, for 2 s at most."""
         if self._provider is not None:
-            self._provider.shutdown()
-
-
-def trace_id_of(parent: bytes | None) -> str | None:
-    """The trace id in a `traceparent` header, if it is one: for the log lines of requests that have no span."""
-    match = _TRACEPARENT.fullmatch(parent) if parent is not None else None
-    return match[1].decode() if match is not None else None
+            finish(self._provider)
 
 
 def from_environment(service: str, processor: "SpanProcessor | None" = None) -> Tracing:
     """Tracing as OpenTelemetry's variables say; `processor` takes the exporter's place in tests."""
-    wanted = processor is not None or any(os.environ.get(name) for name in _ENDPOINTS)
-    if not wanted or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    if processor is None and not exported(os.environ):
         return Tracing(None, Sampling.from_environment({}))
+    name = os.environ.get("OTEL_SERVICE_NAME", service)
+    return Tracing(provider(name, processor), Sampling.from_environment(os.environ))
+
+
+def provider(service: str, processor: "SpanProcessor | None" = None) -> "TracerProvider":
+    """Of spans that are sent from a thread of its own. It samples all: `Sampling` has decided before."""
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -138,11 +109,18 @@ def from_environment(service: str, processor: "SpanProcessor | None" = None) -> 
 
     from fairlead_service.observability.exporter import LateExporter
 
-    name = os.environ.get("OTEL_SERVICE_NAME", service)
-    resource = Resource.create({"service.name": name})
-    provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)  # decided by Sampling
-    provider.add_span_processor(processor if processor is not None else BatchSpanProcessor(LateExporter()))
-    return Tracing(provider, Sampling.from_environment(os.environ))
+    made = TracerProvider(
+        sampler=ALWAYS_ON, resource=Resource.create({"service.name": service}), shutdown_on_exit=False
+    )
+    made.add_span_processor(processor if processor is not None else BatchSpanProcessor(LateExporter()))
+    return made
+
+
+def finish(of: "TracerProvider") -> None:
+    """Sends the spans that are left, for 2 s at most; OpenTelemetry itself would wait longer."""
+    sending = threading.Thread(target=of.shutdown, name="last-spans", daemon=True)
+    sending.start()
+    sending.join(_CLOSE_SECONDS)
 
 
 @contextmanager

@@ -6,15 +6,19 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from fairlead_service import wire
 from fairlead_service.contract import TrainingReason
 from fairlead_service.loading import process
 from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.tracking import TrackingServer
+from fairlead_service.observability import stages
 from fairlead_service.training import request, trainer
 from fairlead_service.training.errors import CancelledError, TrainingError
+
+PROGRAM: Final = "fairlead-trainer"
+"""What logs and spans call this process."""
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -22,10 +26,13 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     parser.add_argument("--request", required=True, type=Path, help="directory with request.json and data.npy")
     parser.add_argument("--bundle", required=True, type=Path, help="directory to write")
     options = parser.parse_args(arguments)
-    channel = wire.Channel.take_stdout()
+    channel = wire.Channel.take_stdout(PROGRAM)
+    process.log(PROGRAM, environment)
     signal.signal(signal.SIGTERM, _cancel)
     try:
-        channel.send(wire.Result(value=_run(options, environment, channel)))
+        with stages.recorded(PROGRAM, "train in a child", environment):
+            found = _run(options, environment, channel)
+        channel.send(wire.Result(value=found))
     except TrainingError as error:
         channel.send(wire.Failure(reason=error.reason, message=error.message, where=error.where))
         return 1
@@ -43,7 +50,8 @@ def _run(options: argparse.Namespace, environment: Mapping[str, str], channel: w
     def progress(stage: str, message: str) -> None:
         channel.send(wire.Progress(stage=stage, message=message))
 
-    asked, x = request.read(options.request)
+    with stages.stage("read"):
+        asked, x = request.read(options.request)
     try:
         server = TrackingServer.from_environment(environment)
     except LoadError as error:

@@ -22,6 +22,7 @@ from fairlead_service.loading.tracking import TrackingClient, TrackingServer
 from fairlead_service.models import bundle as bundles
 from fairlead_service.models.bundle import Bundle
 from fairlead_service.observability import drift
+from fairlead_service.observability.stages import stage
 from fairlead_service.training import algorithms, data, evaluate, recording
 from fairlead_service.training.algorithms import Algorithm
 from fairlead_service.training.errors import TrainingError
@@ -62,24 +63,36 @@ def train(
         client.get("mlflow/experiments/search", max_results="1")  # is MLflow there? asked before the work, not after
         recording.prepare_client(server.url)
         with recording.run(request.experiment, request.run_name, _tags(request, algorithm)) as run_id:
-            recording.log_inputs(prepared, _parameters(request, prepared))
+            with stage("log"):
+                recording.log_inputs(prepared, _parameters(request, prepared))
             fitted = _fit(estimator, prepared, request, algorithm, progress)
             progress("log", f"run {run_id}")
-            recording.log_metrics(fitted.metrics)
-            model = recording.log_model(fitted.estimator, prepared, request.feature_names, run_id)
-            uri = f"models:/{model.model_id}"
-            bundle = loader.load(uri, destination, MlflowSource(client), LoadOptions(run_id=run_id), progress)
-            bundle = bundles.know_training_data(bundle, drift.references(prepared.x[fitted.split.train]))
-            if bundle.manifest.backend == "native":
-                _attach(model, bundle, progress)
+            with stage("log"):
+                recording.log_metrics(fitted.metrics)
+                model = recording.log_model(fitted.estimator, prepared, request.feature_names, run_id)
+            with stage("bundle"):
+                uri = f"models:/{model.model_id}"
+                bundle = loader.load(uri, destination, MlflowSource(client), LoadOptions(run_id=run_id), progress)
+                bundle = _know_training(bundle, fitted, prepared.x)
+                if bundle.manifest.backend == "native":
+                    _attach(model, bundle, progress)
             registration = None
             if request.model_name is not None:
                 progress("register", request.model_name)
-                registration = recording.register(model, request.model_name, request.alias)
+                with stage("register"):
+                    registration = recording.register(model, request.model_name, request.alias)
                 bundle = bundles.identify(bundle, registration.name, registration.version)
     return _result(request, model, fitted, bundle, registration) | {
         "duration_seconds": round(time.monotonic() - started, 3)
     }
+
+
+def _know_training(bundle: Bundle, fitted: _Fitted, x: "np.ndarray[Any, np.dtype[np.float64]]") -> Bundle:
+    """The features as they were in training; the answers to rows the model has not seen, if those are not too few."""
+    seen, held_out = x[fitted.split.train], x[fitted.split.test]
+    asked = held_out if len(held_out) >= drift.MIN_REFERENCE_ROWS else seen
+    answers = drift.prediction_reference(fitted.estimator.predict(asked), bundle.manifest.classes)
+    return bundles.know_training(bundle, drift.references(seen), answers)
 
 
 def _attach(model: recording.LoggedModel, bundle: Bundle, progress: Progress) -> None:
@@ -97,7 +110,7 @@ def _fit(
     split = evaluate.split(prepared.y, algorithm.task, request.test_size, request.random_state)
     progress("fit", f"{len(split.train)} rows, {prepared.x.shape[1]} features")
     try:
-        with warnings.catch_warnings(record=True) as caught:
+        with stage("fit", **{"fairlead.rows": len(split.train)}), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             estimator.fit(prepared.x[split.train], prepared.y[split.train])
     except (ValueError, TypeError) as error:
@@ -108,7 +121,8 @@ def _fit(
     for text in dict.fromkeys(str(warning.message).partition("\n")[0] for warning in caught):
         progress("fit", f"warning: {text}")
     progress("evaluate", split.method)
-    scores = evaluate.metrics(estimator, prepared.x[split.test], prepared.y[split.test], algorithm.task)
+    with stage("evaluate"):
+        scores = evaluate.metrics(estimator, prepared.x[split.test], prepared.y[split.test], algorithm.task)
     return _Fitted(estimator, split, scores)
 
 

@@ -248,7 +248,7 @@ LEAN = """
 import sys
 from fairlead_service.loading.__main__ import main
 code = main([], __import__("os").environ)
-heavy = {"mlflow", "sklearn", "pandas", "skops", "joblib", "scipy"} & sys.modules.keys()
+heavy = {"mlflow", "sklearn", "pandas", "skops", "joblib", "scipy", "opentelemetry.sdk"} & sys.modules.keys()
 assert not heavy, heavy
 sys.exit(code)
 """

@@ -32,7 +32,7 @@ from fairlead_service.training.request import TrainingRequest
 
 FOUR_ROWS = [[5.1, 3.5, 1.4, 0.2], [4.9, 3.0, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3], [5.9, 3.0, 4.2, 1.5]]
 CANCER = load_breast_cancer()
-SMALL = np.random.default_rng(1).random((40, 2))
+SMALL = np.random.default_rng(1).random((160, 2))
 HALF = (SMALL[:, 0] > 0.5).tolist()
 NOWHERE = "http://127.0.0.1:9"
 
@@ -99,6 +99,11 @@ def test_real_data(train: Any, tmp_path: Path, algorithm: str, said: list[str]) 
     assert found["fitted_on"] == "training_part"
     assert found["classes"] == ["benign", "malignant"]
     assert set(predict(tmp_path / "b", CANCER.data[:50])) == {"benign", "malignant"}
+    manifest = bundle.read(tmp_path / "b").manifest
+    assert len(manifest.drift_reference or ()) == 30
+    answers = manifest.prediction_reference
+    assert isinstance(answers, bundle.ClassReference)
+    assert (answers.rows, answers.shares[0]) == (143, pytest.approx(0.63, abs=0.03))  # benign, of those held out
 
 
 def test_what_mlflow_has(train: Any, runs: Any, tmp_path: Path) -> None:
@@ -153,6 +158,7 @@ def test_the_compiled_bundle_is_logged_beside_the_model(train: Any, mlflow_serve
         loaded = load()
         assert loaded.manifest.identity.model_id == found["model_id"]
         assert len(loaded.manifest.drift_reference or ()) == loaded.manifest.n_features
+        assert isinstance(loaded.manifest.prediction_reference, bundle.ClassReference)
         assert any("compiled and proven on" in line for line in said)
         assert predict(tmp_path / "again", SMALL) == predict(tmp_path / "b", SMALL)
         assert mlflow.sklearn.load_model(uri).predict(SMALL).tolist() == predict(tmp_path / "b", SMALL)

@@ -34,8 +34,8 @@ def fake(mode: str, *arguments: object) -> tuple[str, ...]:
     return (sys.executable, "-S", "-E", _FAKE_CHILD, mode, *map(str, arguments), "--")
 
 
-def tree(y: Any = Y) -> DecisionTreeClassifier:
-    return DecisionTreeClassifier(random_state=0).fit(X, y)
+def tree(y: Any = Y, x: Any = X) -> DecisionTreeClassifier:
+    return DecisionTreeClassifier(random_state=0).fit(x, y)
 
 
 def logistic(y: Any = Y) -> LogisticRegression:

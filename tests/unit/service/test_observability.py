@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from fairlead_service import contract
 from fairlead_service.api.services import Commands
 from fairlead_service.observability import logs, tracing
-from fairlead_service.observability.metrics import quantile
+from fairlead_service.observability.summary import quantile
 from fairlead_service.settings import Settings
 from tests.unit.service.support import RUN_A, X, api_settings, fake, running, tree, write_bundle
 
@@ -75,6 +75,25 @@ async def test_requests_are_counted_by_route_template(tmp_path: Path) -> None:
         assert name in text
 
 
+async def test_nothing_that_a_client_thinks_of_makes_a_time_series(tmp_path: Path) -> None:
+    hostile = ["/%s", "/model/load/%s", "/v2/models/%s/infer", "/docs/%s", "/predict/%s", "/%%0A%s"]
+    async with running(api_settings(tmp_path)) as (client, services):
+
+        async def ask(numbers: range) -> int:
+            for number in numbers:
+                path = hostile[number % len(hostile)] % f"{number}"
+                method = ("GET", "POST", f"M{number}")[number % 3]
+                await client.request(method, path, headers={"x-request-id": f"{number}", "traceparent": f"{number}"})
+            return sum(len(family.samples) for family in services.metrics.registry.collect())
+
+        first = await ask(range(100))
+        assert await ask(range(100, 10_100)) == first
+        text = (await client.get("/metrics")).text
+        assert "10042" not in text
+        assert len(services.metrics._children) < 100
+        assert (await client.get("/metrics/summary")).json()["errors"]["count"] == 10_100
+
+
 async def test_predictions_trainings_and_loads_are_measured(tmp_path: Path) -> None:
     source = write_bundle(tmp_path / "source", tree()).directory
     commands = Commands(load=fake("succeed", source), train=fake("fail", "TrainingFailed", "no"))
@@ -98,8 +117,19 @@ async def test_predictions_trainings_and_loads_are_measured(tmp_path: Path) -> N
         assert summary["predictions"]["model_calls"] == 2
         latency = summary["predictions"]["request_milliseconds"]
         assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
-        assert summary["trainings"] == [{"algorithm": "random_forest", "outcome": "failed", "count": 1}]
-        assert summary["model"]["run_id"] == RUN_A
+        assert summary["predictions"]["requests"] == 2
+        assert summary["predictions"]["rows_per_call"] == 2.5
+        assert 0 < latency["mean"] < 10_000
+        (training,) = summary["trainings"]
+        assert (training["algorithm"], training["outcome"], training["count"]) == ("random_forest", "failed", 1)
+        (load,) = summary["loads"]
+        assert (load["outcome"], load["count"]) == ("succeeded", 1)
+        assert load["mean_seconds"] > 0
+        assert (summary["model"]["run_id"], summary["model"]["estimator"]) == (RUN_A, "sklearn.DecisionTreeClassifier")
+        assert summary["model"]["proof"]["verdict"] == "loaded"
+        assert (summary["answered"], summary["in_flight"]) == (4, 0)  # a scrape is no user's request
+        assert summary["errors"] == {"count": 1, "share": 0.25, "by_status": [{"status": 500, "count": 1}]}
+        assert "does not say how its training data" in summary["drift"]["why_none"]
         assert {"method": "POST", "path": "/predict", "status": 200, "count": 2} in summary["requests"]
 
 
@@ -148,7 +178,12 @@ async def test_spans_follow_the_callers_trace_and_exemplars_lead_to_it(tmp_path:
     assert f"{request.parent.span_id:016x}" == PARENT.split("-")[2]
     assert predict.parent.span_id == request.context.span_id
     assert request.attributes["http.response.status_code"] == 200
-    assert predict.attributes["fairlead.rows"] == 4
+    assert predict.attributes == {
+        "fairlead.rows": 4,
+        "fairlead.batch_rows": 4,
+        "fairlead.run_id": RUN_A,
+        "fairlead.backend": "sklearn",
+    }
     assert f'# {{trace_id="{PARENT.split("-")[1]}"}}' in text
     assert text.endswith("# EOF\n")
 
@@ -167,6 +202,23 @@ async def test_a_child_gets_its_parent(tmp_path: Path) -> None:
         with services.tracing.span("load", {}) as span:
             environment = services.tracing.child_environment()
     assert environment["TRACEPARENT"].split("-")[2] == f"{span.get_span_context().span_id:016x}"
+
+
+async def test_a_child_is_told_that_its_work_is_not_sampled(tmp_path: Path) -> None:
+    commands = Commands(load=fake("environment"))
+    async with running(api_settings(tmp_path), commands, Traced().tracing) as (client, services):
+        seen: list[str] = []
+        run = services.children.run
+
+        async def spied(*arguments: Any, **named: Any) -> Any:
+            seen.append(named["environment"]["TRACEPARENT"])
+            return await run(*arguments, **named)
+
+        services.children.run = spied  # type: ignore[method-assign]
+        for parent in (PARENT, UNSAMPLED):
+            await client.post(f"/model/load/{RUN_A}", headers={"traceparent": parent})
+    assert [parent[-2:] for parent in seen] == ["01", "00"]
+    assert seen[0].split("-")[1] == PARENT.split("-")[1]
 
 
 @pytest.mark.parametrize(

@@ -23,19 +23,22 @@ def test_the_newest_of_every_fourth_row_however_they_come(sizes: list[int], capa
     rows = np.arange(sum(sizes), dtype=np.float64).reshape(-1, 1)
     start = 0
     for size in sizes:
-        recent.offer(rows[start : start + size])
+        offered = rows[start : start + size]
+        recent.offer(offered, np.array([f"of {value:g}" for value in offered[:, 0]]))
         start += size
     wanted = rows[::EVERY][-capacity:]
     assert len(recent) == len(wanted)
     assert recent.newest(asked).tolist() == wanted[-asked:].tolist()
+    assert recent.answers(asked).tolist() == [f"of {value:g}" for value in wanted[-asked:, 0]]
 
 
 def test_what_was_handed_out_does_not_change() -> None:
     recent = Recent(1, 1)
-    recent.offer(np.zeros((1, 1)))
-    before = recent.newest(1)
-    recent.offer(np.ones((EVERY, 1)))
-    assert (before[0, 0], recent.newest(1)[0, 0]) == (0, 1)
+    recent.offer(np.zeros((1, 1)), np.array(["a"]))
+    before = recent.newest(1), recent.answers(1)
+    recent.offer(np.ones((EVERY, 1)), np.array(["b"] * EVERY))
+    assert (before[0][0, 0], before[1][0]) == (0, "a")
+    assert (recent.newest(1)[0, 0], recent.answers(1)[0]) == (1, "b")
 
 
 def predictor(tmp_path: Path, **settings: Any) -> Settings:
@@ -88,7 +91,7 @@ async def test_a_token_is_asked_for_where_there_is_one(tmp_path: Path, by_digest
 async def test_drift_and_samples_share_their_rows(tmp_path: Path) -> None:
     from fairlead_service.observability.drift import references
 
-    write_bundle(tmp_path / "b", tree(), drift_reference=references(X))
+    write_bundle(tmp_path / "b", tree(), drift_reference=references(np.tile(X, (50, 1))))
     async with running(Settings(role="predictor", bundle_dir=tmp_path / "b", replay_samples=1)) as (client, services):
         serving = services.slot.current
         assert serving is not None
@@ -96,7 +99,7 @@ async def test_drift_and_samples_share_their_rows(tmp_path: Path) -> None:
         assert serving.recent is not None
         assert len(serving.recent) == 1
         assert serving.drift is not None
-        assert serving.drift._recent is serving.recent
+        assert serving.drift.recent is serving.recent
         assert math.isclose((await client.get("/model/samples")).json()["features"][0][0], 7)
         assert serving.run_id == RUN_A
 
