@@ -93,6 +93,16 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], dict[str, set[str]]]] = 
         {"16m": {of_model("ModelNoReadyPods", "critical")}, "40m": {of_model("ModelNoReadyPods", "critical")}},
     ),
     "a pod is away for minutes": (problem("Ready", "NoPodAvailable", "_x10 1x3 _x50"), ("12m", "20m"), {}),
+    "the operator restarts while nothing serves": (
+        problem("Ready", "NoPodAvailable", "1x20 stale 1x20"),
+        ("4m",),
+        {when: {of_model("ModelNoReadyPods", "critical")} for when in ("20m", "21m", "22m", "25m", "41m")},
+    ),
+    "a model serves again": (
+        problem("Ready", "NoPodAvailable", "1x20 stale"),
+        ("24m",),
+        {"20m": {of_model("ModelNoReadyPods", "critical")}},
+    ),
     "a model is rejected": (
         problem("UpToDate", "ModelCorrupt", "_x10 1x60"),
         ("9m",),
