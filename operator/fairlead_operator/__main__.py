@@ -1,97 +1,20 @@
-"""`python -m fairlead_operator`: starts the controller and Kopf's watches, and ends them together."""
+"""`python -m fairlead_operator`. Whoever ends it in its first moments, before anybody listens for signals, has ended it
+well; and as the first process of a container it would not be ended at all. So this comes before the imports, which take
+a second."""
 
-import asyncio
-import contextlib
-import logging
-import os
+import signal
 import sys
-from collections.abc import Iterator
-
-import kopf
-from pydantic import ValidationError
-
-from fairlead_operator import logs, tracing
-from fairlead_operator.controller import Controller
-from fairlead_operator.handlers import kopf_settings, register
-from fairlead_operator.kinds import MODEL_DEPLOYMENT
-from fairlead_operator.kube import Kube
-from fairlead_operator.metrics import MetricsServer
-from fairlead_operator.mlflow import MLflow
-from fairlead_operator.pods import Pods
-from fairlead_operator.prometheus import Prometheus
-from fairlead_operator.settings import Settings
-from fairlead_operator.webhook import WebhookServer
-
-logger = logging.getLogger("fairlead_operator")
 
 
-async def run(settings: Settings) -> int:
-    """Until SIGTERM or SIGINT, which Kopf handles; returns the exit code. Raises what Kopf could not recover from."""
-    kube = await Kube.connect()
-    auth = (settings.mlflow_username, settings.mlflow_password or "") if settings.mlflow_username else None
-    mlflow = MLflow(settings.mlflow_tracking_uri, auth, settings.mlflow_token)
-    prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
-    pods = Pods()
-    controller = Controller(settings, kube, mlflow, prometheus, pods)
-    server = MetricsServer(settings.metrics_port, controller.health)
-    try:
-        if not await kube.served(MODEL_DEPLOYMENT):
-            logger.error("The API server does not know ModelDeployments: install the CustomResourceDefinition first.")
-            return 1
-        registry = kopf.OperatorRegistry()
-        register(registry, controller)
-        async with controller.running():
-            with _webhooks(settings, controller) as webhook_port:
-                ports = {"metrics_port": server.port, "webhook_port": webhook_port}
-                logger.info("Operator started", extra={"event": "started", **ports})
-                await kopf.operator(
-                    registry=registry,
-                    settings=kopf_settings(),
-                    standalone=True,
-                    clusterwide=not settings.watch_namespaces,
-                    namespaces=settings.watch_namespaces,
-                )
-        return 0
-    finally:
-        server.close()
-        await pods.close()
-        if prometheus is not None:
-            await prometheus.close()
-        await mlflow.close()
-        await kube.close()
-
-
-@contextlib.contextmanager
-def _webhooks(settings: Settings, controller: Controller) -> Iterator[int | None]:
-    """Takes MLflow's webhooks where a secret is set; gives the port."""
-    if settings.webhook_secret is None:
-        yield None
-        return
-    loop = asyncio.get_running_loop()
-    server = WebhookServer(
-        settings.webhook_port,
-        settings.webhook_secret,
-        lambda name: loop.call_soon_threadsafe(controller.noticed, name),
-    )
-    try:
-        yield server.port
-    finally:
-        server.close()
+def _end(*_: object) -> None:
+    sys.exit(0)
 
 
 def main() -> int:
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        names = [f"FAIRLEAD_OPERATOR_{str(found['loc'][0]).upper()}: {found['msg']}" for found in error.errors()]
-        sys.stderr.write("The operator's environment is not valid. " + "; ".join(names) + "\n")
-        return 2
-    logs.configure(settings.log_level)
-    tracing.configure(os.environ)
-    try:
-        return asyncio.run(run(settings))
-    finally:
-        tracing.close()
+    signal.signal(signal.SIGTERM, _end)
+    from fairlead_operator import program
+
+    return program.main()
 
 
 if __name__ == "__main__":

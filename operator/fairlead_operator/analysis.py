@@ -125,10 +125,11 @@ class Analyst:
             )
             return Evidence(problem=problem)
         order = list(itertools.islice(itertools.cycle(range(len(rows))), max(requests, len(rows))))
-        mine, theirs = await asyncio.gather(
-            self._send(_Replayed(), question.candidate, rows, columns, order),
-            self._send(_Replayed(may_refuse=True), question.serving, rows, columns, order),
-        )
+        with tracing.call("replay", {"requests": str(len(order))}):
+            mine, theirs = await asyncio.gather(
+                self._send(_Replayed(), question.candidate, rows, columns, order),
+                self._send(_Replayed(may_refuse=True), question.serving, rows, columns, order),
+            )
         both = [row for row in mine.answers if row in theirs.answers]
         apart = checks.disagreement(
             [mine.answers[row] for row in both], [theirs.answers[row] for row in both], info.task == "classification"

@@ -4,6 +4,7 @@ No label names an object that is well: with 1,000 resources each such label woul
 its own, so that the page can say that the event loop is stuck.
 """
 
+import contextlib
 import importlib.metadata
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -59,7 +60,8 @@ for _verb in ("GET", "POST", "PATCH", "DELETE"):
     for _code in ("2xx", "4xx", "5xx", "none"):
         REQUESTS.labels(_verb, _code)
 REGISTRY_UP.set(1)
-BUILD.labels(importlib.metadata.version("fairlead")).set(1)
+with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from a checkout, without being installed
+    BUILD.labels(importlib.metadata.version("fairlead")).set(1)
 
 Problems = Mapping[Place, tuple[Problem, ...]]
 

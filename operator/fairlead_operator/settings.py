@@ -21,9 +21,9 @@ class Settings(BaseSettings):
     mlflow_username: str | None = None
     """Of the operator itself, for an MLflow with basic authentication."""
 
-    mlflow_password: str | None = None
+    mlflow_password: SecretStr | None = None
 
-    mlflow_token: str | None = None
+    mlflow_token: SecretStr | None = None
     """Of the operator itself, for an MLflow that takes bearer tokens."""
 
     mlflow_credentials_secret: str | None = None
@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Of `/metrics` and `/healthz`; 0 takes a free one."""
 
-    webhook_secret: Annotated[str | None, Field(min_length=16)] = None
+    webhook_secret: Annotated[SecretStr, Field(min_length=16)] | None = None
     """What MLflow signs its webhooks with. Unset: there is no endpoint for them, and only the poll notices changes."""
 
     webhook_port: Annotated[int, Field(ge=0, le=65535)] = 8081
@@ -118,6 +118,11 @@ class Settings(BaseSettings):
         if not all(equals for _, equals, _ in pairs):
             raise ValueError("must be name=value, comma-separated")
         return {name.strip(): text.strip() for name, _, text in pairs}
+
+    @property
+    def mlflow_auth(self) -> tuple[str, str] | None:
+        """User and password."""
+        return (self.mlflow_username, secret(self.mlflow_password) or "") if self.mlflow_username else None
 
     @property
     def surroundings(self) -> Surroundings:
@@ -143,5 +148,10 @@ class Settings(BaseSettings):
             trace_sample_ratio=self.trace_sample_ratio,
             mlflow_credentials_secret=self.mlflow_credentials_secret,
             egress_ports=self.egress_ports,
-            load_key=self.load_key.get_secret_value() if self.load_key else None,
+            load_key=secret(self.load_key),
         )
+
+
+def secret(value: SecretStr | None) -> str | None:
+    """As it is, for whom it is meant; settings that are printed show stars."""
+    return None if value is None else value.get_secret_value()

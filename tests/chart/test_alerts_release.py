@@ -57,6 +57,11 @@ def predictions(status: str, values: str, path: str = "/predict", pod: str = "fr
     return {f"http_requests_total{{{labels}}}": values}
 
 
+def trainings(outcome: str, values: str) -> dict[str, str]:
+    labels = f'job="fairlead-api",namespace="fairlead",algorithm="random_forest",outcome="{outcome}"'
+    return {f"training_time_seconds_count{{{labels}}}": values}
+
+
 def of_model(alert: str, severity: str = "warning", name: str = "fraud", namespace: str = "ml") -> str:
     values = (alert, namespace, name, severity)
     return "{" + ",".join(f'{label}="{value}"' for label, value in zip(MODEL_LABELS, values, strict=True)) + "}"
@@ -93,6 +98,16 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], dict[str, set[str]]]] = 
         {"16m": {of_model("ModelNoReadyPods", "critical")}, "40m": {of_model("ModelNoReadyPods", "critical")}},
     ),
     "a pod is away for minutes": (problem("Ready", "NoPodAvailable", "_x10 1x3 _x50"), ("12m", "20m"), {}),
+    "the operator restarts while nothing serves": (
+        problem("Ready", "NoPodAvailable", "1x20 stale 1x20"),
+        ("4m",),
+        {when: {of_model("ModelNoReadyPods", "critical")} for when in ("20m", "21m", "22m", "25m", "41m")},
+    ),
+    "a model serves again": (
+        problem("Ready", "NoPodAvailable", "1x20 stale"),
+        ("24m",),
+        {"20m": {of_model("ModelNoReadyPods", "critical")}},
+    ),
     "a model is rejected": (
         problem("UpToDate", "ModelCorrupt", "_x10 1x60"),
         ("9m",),
@@ -212,6 +227,16 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], dict[str, set[str]]]] = 
         ("14m", "30m"),
         {},
     ),
+    "every training fails": (
+        trainings("failed", "0x10 1x5 2x5 3x60") | trainings("succeeded", "7x120"),
+        ("15m", "20m"),
+        {"24m": {of_release("TrainingFailed")}},
+    ),
+    "some trainings fail": (
+        trainings("failed", "0x10 1x5 2x5 3x60") | trainings("succeeded", "7x12 8x100"),
+        ("24m", "40m"),
+        {},
+    ),
     "the API is down": (
         {'up{job="fairlead-api",namespace="fairlead"}': "1x10 0x60"},
         ("24m",),
@@ -276,7 +301,7 @@ def test_alerts_can_be_left_out(helm: Helm) -> None:
     made = rule(helm, "--set", "monitoring.rules.disabled={ModelDrift,FairleadScrapeMissing}")
     names = {alert["alert"] for alert in alerts(made["spec"]["groups"])}
     assert not {"ModelDrift", "FairleadScrapeMissing"} & names
-    assert len(names) == 9
+    assert len(names) == 10
     refused = helm.refused(CHART, "--set", "monitoring.rules.disabled={ModelDrfit}")
     assert "/monitoring/rules/disabled/0" in refused.stderr
     for off in (

@@ -8,6 +8,7 @@ import pytest
 
 from tests.controlplane.cluster import Api, Kubelet, Operator, Registry, rights
 from tests.integration.conftest import mlflow_server as mlflow_server  # the tier's MLflow is the same real server
+from tests.log_lines import problems
 from tools.localcluster.audit import Audit
 from tools.localcluster.controlplane import ControlPlane
 
@@ -60,7 +61,7 @@ def operator(plane: ControlPlane, registry: Registry, kubelet: Kubelet) -> Itera
     yield operator
     assert operator.stop() == 0
     lines = log.read_text().splitlines()
-    assert all(line.startswith("{") for line in lines), "a log line is not JSON"
+    assert not [problem for line in lines for problem in problems(line.encode())], "a log line has another form"
     assert not [line for line in lines if '"exception"' in line], "the operator met a bug"
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import sys
 import urllib.error
 import urllib.request
@@ -10,14 +9,14 @@ import urllib.request
 import pytest
 from pydantic import ValidationError
 
-from fairlead_operator import __main__ as program
-from fairlead_operator import logs
+from fairlead_operator import logs, program
 from fairlead_operator.handlers import kopf_settings
 from fairlead_operator.kinds import WATCHED
 from fairlead_operator.kube import ConflictError, KubeError, NotFoundError, RefusedError, _error
 from fairlead_operator.logs import JsonFormatter, _tells
 from fairlead_operator.metrics import MetricsServer
 from fairlead_operator.settings import Settings
+from tests.log_lines import problems
 
 
 @pytest.fixture
@@ -89,7 +88,7 @@ def test_every_log_line_is_one_json_object() -> None:
         "logger": "kopf.objects",
         "object": {"name": "fraud"},
     }
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", found["timestamp"])
+    assert not problems(line.encode())
     assert "ValueError" in found["exception"]
 
 
@@ -103,7 +102,9 @@ def test_audit_lines_say_what_happened_to_whom(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.INFO):
         logs.audit("CanaryPassed", "100 %", namespace="ml", name="fraud", run_id="a" * 32, by=None, ok=True)
     (record,) = caplog.records
-    found = json.loads(JsonFormatter().format(record))
+    line = JsonFormatter().format(record)
+    assert not problems(line.encode())
+    found = json.loads(line)
     del found["timestamp"]
     assert found == {
         "level": "info",
@@ -161,6 +162,18 @@ def test_another_object_of_that_name_is_a_conflict_and_not_an_invalid_manifest()
     assert type(_error(422, json.dumps(about_uid).encode())) is ConflictError
     about_ports = {"message": "no", "details": {"causes": [{"field": "spec.ports"}]}}
     assert type(_error(422, json.dumps(about_ports).encode())) is RefusedError
+
+
+def test_secrets_are_not_printed() -> None:
+    fields = {name: f"a-secret-of-many-characters-{name}" for name in SECRETS}
+    others = {"predictor_image": "i", "mlflow_tracking_uri": "u", "mlflow_username": "me"}
+    settings = Settings.model_validate(others | fields)
+    assert "a-secret" not in repr(settings)
+    assert settings.mlflow_auth == ("me", fields["mlflow_password"])
+    assert settings.pods.load_key == fields["load_key"]
+
+
+SECRETS = ("load_key", "mlflow_password", "mlflow_token", "webhook_secret")
 
 
 def test_settings_that_cannot_be_are_refused() -> None:

@@ -222,7 +222,7 @@ def test_a_backend_that_is_away_is_one_warning_and_holds_up_nobody(
 
 def test_nothing_is_imported_when_nobody_wants_traces() -> None:
     code = (
-        "import os, sys; from fairlead_operator import __main__, tracing; tracing.configure(os.environ)\n"
+        "import os, sys; from fairlead_operator import program, tracing; tracing.configure(os.environ)\n"
         "with tracing.work('reconcile', 'ml', 'fraud'), tracing.call('apply Deployment'):\n"
         "    assert tracing.identity() == tracing.headers() == {}\n"
         "tracing.close()\n"
