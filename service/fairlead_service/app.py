@@ -178,8 +178,10 @@ def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextMan
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """Of children, who run what may be other people's code: they are not told the token."""
-    inherited = {name: value for name, value in os.environ.items() if name != contract.ENV_LOAD_TOKEN}
+    """Of children, who run what may be other people's code: they are not told the token. In traces they have names of
+    their own."""
+    own = (contract.ENV_LOAD_TOKEN, "OTEL_SERVICE_NAME")
+    inherited = {name: value for name, value in os.environ.items() if name not in own}
     return {**inherited, contract.ENV_TRACKING_URI: settings.tracking_uri}
 
 

@@ -6,14 +6,13 @@ from collections import Counter
 from tests import log_lines
 from tests.cluster import printed
 from tools.cluster import Cluster
-from tools.up import MODELS, NAMESPACE
+from tools.up import NAMESPACE
 
 SECRETS = ("Authorization", "BEGIN PRIVATE KEY", "password=")
 
 
 def test_every_line_has_the_documented_form(cluster: Cluster) -> None:
-    for namespace in (NAMESPACE, MODELS):
-        printed.gather(cluster, namespace)
+    printed.gather(cluster, NAMESPACE)
     assert len(printed.lines) > 50
     wrong = [problem for line in printed.lines for problem in log_lines.problems(line)]
     assert not wrong, f"{len(wrong)} of {len(printed.lines)} lines: {wrong[:5]}"
