@@ -101,3 +101,10 @@ def test_a_candidate_is_seen_beside_what_serves(busy: Namespace, asked: Promethe
         return {series["metric"]["track"]: series["metric"]["run"] for series in found}
 
     eventually(tracks, lambda found: found == {"stable": models.good, "candidate": models.better})
+
+
+def test_one_row_over_and_over_is_told_as_drift(busy: Namespace) -> None:
+    busy.await_(MODEL, "DataDrift", timeout=240)
+    told = busy.condition(MODEL, "DataDrift")
+    assert "limit 0.25" in told["message"]
+    assert busy.condition(MODEL, "Ready")["status"] == "True"
