@@ -109,7 +109,7 @@ class MLflow:
     async def _answer(self, method: str, path: str, what: str, **more: Any) -> Any:
         try:
             answer = await self._client.request(method, path, headers=tracing.headers(), **more)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ValueError) as error:  # ValueError: anyio's, of a connection cut off on a busy machine
             raise UnavailableError(f"MLflow at {self._uri} does not answer: {error!r}", down=True) from error
         try:
             content = answer.json()

@@ -147,7 +147,9 @@ def test_drift_is_a_condition_and_one_event(
     operator.restart(PROMETHEUS_URL=outside.url, DRIFT_POLL_SECONDS="0.5")
     try:
         api.create("md", md(namespace, "fraud", registry.run()))
-        resource = api.wait("md", namespace, "fraud", up_to_date)
+        resource = api.wait(
+            "md", namespace, "fraud", lambda found: up_to_date(found) and condition(found, "Ready")["status"] == "True"
+        )
         assert condition(resource, "DataDrift") == {}
         where = {"namespace": namespace, "model_deployment": "fraud"}
         drifting = [

@@ -38,7 +38,9 @@ def start(kubeconfig: Path) -> "subprocess.Popen[bytes]":
         "FAIRLEAD_OPERATOR_MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
         "FAIRLEAD_OPERATOR_METRICS_PORT": "0",
     }
-    others = {name: value for name, value in os.environ.items() if not name.startswith(("FAIRLEAD", "KUBE"))}
+    others = {
+        name: value for name, value in os.environ.items() if not name.startswith(("FAIRLEAD", "KUBE", "COVERAGE"))
+    }
     return subprocess.Popen([sys.executable, "-m", "fairlead_operator"], env=others | ours, stderr=subprocess.PIPE)
 
 
