@@ -6,7 +6,6 @@ thread that starts it anew in either case, until Ctrl-C.
 
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tools import ports
 from tools.cluster import KUBECONFIG, Cluster, CommandError, binaries
 from tools.up import JAEGER, MONITORING, NAMESPACE, PROMETHEUS
 
@@ -125,15 +125,11 @@ def there(cluster: Cluster) -> list[Face]:
 def require_free(faces: Sequence[Face]) -> None:
     """Raises ForwardError if a port is taken."""
     for face in faces:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", face.local))
-            except OSError as error:
-                raise ForwardError(
-                    f"port {face.local}, for {face.title}, is taken on this machine ({error.strerror}): "
-                    f"end what listens there (`make run`, another `make forward`?)"
-                ) from None
+        if reason := ports.taken(face.local):
+            raise ForwardError(
+                f"port {face.local}, for {face.title}, is taken on this machine ({reason}): "
+                f"end what listens there (`make run`, another `make forward`?)"
+            )
 
 
 def forward(kubeconfig: Path = KUBECONFIG) -> None:

@@ -22,10 +22,9 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from tools import dashboards
-from tools.cluster import KUBECONFIG, Cluster, CommandError, binaries
+from tools.cluster import KUBECONFIG, ROOT, Cluster, CommandError, binaries
 from tools.up import MONITORING, PROMETHEUS
 
-ROOT = Path(__file__).resolve().parent.parent
 STEP_SECONDS = 10
 COLUMN_INCHES, ROW_INCHES = 0.75, 0.38
 COLOURS = {"green": "#37872d", "orange": "#e0752d", "red": "#c4162a", "blue": "#1f60c4", "text": "#555555"}

@@ -6,7 +6,6 @@ All state is under `.fairlead/`: MLflow's database and artifacts in `mlflow/`, t
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+
+from tools import ports
 
 STATE = Path(".fairlead")
 LOGS = STATE / "run"
@@ -48,14 +49,8 @@ def port_setting(variable: str, default: int) -> int:
 
 def require_free(port: int, variable: str) -> None:
     """Raises RunError if something listens on the port already."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise RunError(
-                f"port {port} is taken ({error.strerror}); choose another: make run {variable}={port + 1}"
-            ) from error
+    if reason := ports.taken(port):
+        raise RunError(f"port {port} is taken ({reason}); choose another: make run {variable}={port + 1}")
 
 
 def programs(api_port: int, mlflow_port: int) -> list[Program]:

@@ -28,15 +28,17 @@ def predict(url: str, body: str, **headers: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pools", "namespace", "selector"),
+    ("pools", "namespace", "selector", "count"),
     [
-        (f"serviceMonitor/{NAMESPACE}/", NAMESPACE, "app.kubernetes.io/component in (api,operator,mlflow)"),
-        (f"podMonitor/{NAMESPACE}/", MODELS, PREDICTORS),
+        (f"serviceMonitor/{NAMESPACE}/", NAMESPACE, "app.kubernetes.io/component in (api,operator,mlflow)", 3),
+        (f"podMonitor/{NAMESPACE}/", MODELS, PREDICTORS, 2),
     ],
 )
-def test_prometheus_scrapes_every_pod_of_fairlead(cluster: Cluster, pools: str, namespace: str, selector: str) -> None:
+def test_prometheus_scrapes_every_pod_of_fairlead(
+    cluster: Cluster, pools: str, namespace: str, selector: str, count: int
+) -> None:
     pods = {pod["metadata"]["name"] for pod in cluster.list("pods", namespace, selector)}
-    assert len(pods) >= 2
+    assert len(pods) == count
     with prometheus(cluster) as asked:
 
         def up() -> set[str]:

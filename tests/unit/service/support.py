@@ -1,8 +1,10 @@
 """Small bundles, and applications that serve them."""
 
+import io
+import logging
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from fairlead_service.api.services import Commands, Services
 from fairlead_service.app import create_app
 from fairlead_service.models import bundle as bundles
 from fairlead_service.models.bundle import SKOPS_FILE, Bundle, Identity, Manifest, Proof
+from fairlead_service.observability import logs
 from fairlead_service.observability.tracing import Tracing
 from fairlead_service.settings import Settings
 
@@ -83,3 +86,18 @@ async def running(
 def client_of(app: FastAPI) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://fairlead.test", timeout=60)
+
+
+@contextmanager
+def logged() -> Iterator[io.StringIO]:
+    """What is logged, with the loggers put back as they were afterwards."""
+    root, names = logging.getLogger(), ("fairlead", "uvicorn")
+    before = (root.handlers[:], root.level, {name: logging.getLogger(name).level for name in names})
+    output = io.StringIO()
+    logs.configure("debug", "fairlead-test", output)
+    yield output
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    logging.captureWarnings(False)
+    for name, level in before[2].items():
+        logging.getLogger(name).setLevel(level)

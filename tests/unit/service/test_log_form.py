@@ -15,6 +15,7 @@ from fairlead_service import wire
 from fairlead_service.observability import logs
 from fairlead_service.observability.form import encode, level_name
 from tests.log_lines import problems
+from tests.unit.service.support import logged
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary(max_size=5),
@@ -34,16 +35,8 @@ AUDIT = {
 
 @pytest.fixture(scope="module")
 def stream() -> Iterator[io.StringIO]:
-    root, names = logging.getLogger(), ("fairlead", "uvicorn")
-    before = (root.handlers[:], root.level, {name: logging.getLogger(name).level for name in names})
-    output = io.StringIO()
-    logs.configure("debug", "fairlead-test", output)
-    yield output
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
-    logging.captureWarnings(False)
-    for name, level in before[2].items():
-        logging.getLogger(name).setLevel(level)
+    with logged() as output:
+        yield output
 
 
 def written(stream: io.StringIO) -> list[bytes]:

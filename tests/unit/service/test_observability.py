@@ -22,7 +22,7 @@ from fairlead_service.api.services import Commands
 from fairlead_service.observability import logs, tracing
 from fairlead_service.observability.summary import quantile
 from fairlead_service.settings import Settings
-from tests.unit.service.support import RUN_A, X, api_settings, fake, running, tree, write_bundle
+from tests.unit.service.support import RUN_A, X, api_settings, fake, logged, running, tree, write_bundle
 
 BODY = {"features": X.tolist()}
 OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
@@ -32,17 +32,8 @@ UNSAMPLED = PARENT[:-1] + "0"
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    """What is logged, with the loggers put back as they were afterwards."""
-    root, names = logging.getLogger(), ("fairlead", "uvicorn")
-    before = (root.handlers[:], root.level, {name: logging.getLogger(name).level for name in names})
-    output = io.StringIO()
-    logs.configure("debug", "fairlead-test", output)
-    yield output
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
-    logging.captureWarnings(False)
-    for name, level in before[2].items():
-        logging.getLogger(name).setLevel(level)
+    with logged() as output:
+        yield output
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
