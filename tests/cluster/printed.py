@@ -8,9 +8,15 @@ lines: list[bytes] = []
 
 def gather(cluster: Cluster, namespace: str, selector: str = OURS) -> None:
     """Adds the lines of all containers of Fairlead's pods that are there now."""
-    options = ["--all-containers", "--tail=-1", "--ignore-errors", "--max-log-requests=100"]
+    options = ["--all-containers", "--prefix", "--tail=-1", "--ignore-errors", "--max-log-requests=100"]
     try:
         printed = cluster.kubectl("logs", "--namespace", namespace, "--selector", selector, *options)
     except CommandError:  # a pod that goes away meanwhile
         return
-    lines.extend(line.encode() for line in printed.splitlines() if line.strip())
+    lines.extend(line.encode() for line in map(_said_by_pod, printed.splitlines()) if line)
+
+
+def _said_by_pod(line: str) -> str:
+    """A pod's line without its prefix; nothing of kubectl's own errors, which --ignore-errors puts between them bare."""
+    prefix, closing, said = line.partition("] ")
+    return said.strip() if closing and prefix.startswith("[pod/") else ""
