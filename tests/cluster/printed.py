@@ -17,6 +17,6 @@ def gather(cluster: Cluster, namespace: str, selector: str = OURS) -> None:
 
 
 def _said_by_pod(line: str) -> str:
-    """A pod's line without its prefix; nothing of kubectl's own errors, which --ignore-errors puts between them bare."""
+    """A pod's line without its prefix; nothing of kubectl's own errors, which --ignore-errors puts between bare."""
     prefix, closing, said = line.partition("] ")
     return said.strip() if closing and prefix.startswith("[pod/") else ""
