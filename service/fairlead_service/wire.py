@@ -24,8 +24,14 @@ class _Message(BaseModel):
 class Progress(_Message):
     kind: Literal["progress"] = "progress"
     stage: str
-    """One word: fetch, check, compile, prove, write; validate, fit, evaluate, log."""
+    """One word: fetch, check, compile, prove, write; read, validate, search, fit, evaluate, plot, log."""
     message: str = ""
+    percent: float | None = None
+    """How far a training is."""
+    metrics: Mapping[str, float] | None = None
+    """Those of a training that are known so far."""
+    run_id: str | None = None
+    """The MLflow run of a training, once there is one."""
 
 
 class Result(_Message):

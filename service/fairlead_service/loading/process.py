@@ -5,7 +5,10 @@ garbage takes a seventh of the start, and taking them down one by one at the end
 Python 3.11); a process that ends anyway needs neither.
 """
 
+import contextlib
+import ctypes
 import gc
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Final, NoReturn
@@ -13,6 +16,7 @@ from typing import Final, NoReturn
 from fairlead_service.observability import logs
 
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000
+_PR_SET_PDEATHSIG: Final = 1
 
 
 def log(program: str, environment: Mapping[str, str]) -> None:
@@ -25,6 +29,12 @@ def log(program: str, environment: Mapping[str, str]) -> None:
 def hurry() -> None:
     """Collects garbage rarely."""
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 50, 100)
+
+
+def end_with_parent() -> None:
+    """Asks the kernel for a SIGTERM when whoever started this process is gone, however that came about (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
 
 def leave(code: int) -> NoReturn:

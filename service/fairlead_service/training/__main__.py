@@ -1,10 +1,11 @@
-"""`python -m fairlead_service.training --request DIR --bundle DEST`: one training as a process of its own."""
+"""`python -m fairlead_service.training`: a training as a process of its own (`train --request DIR --bundle DEST`), what
+can be trained (`describe`), and the last word on runs that nobody will end any more (`interrupted RUN_ID…`)."""
 
 import argparse
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -14,24 +15,23 @@ from fairlead_service.loading import process
 from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.tracking import TrackingServer
 from fairlead_service.observability import stages
-from fairlead_service.training import request, trainer
+from fairlead_service.training import algorithms, metrics, recording, request, trainer
 from fairlead_service.training.errors import CancelledError, TrainingError
+from fairlead_service.training.progress import Reporter
 
 PROGRAM: Final = "fairlead-trainer"
 """What logs and spans call this process."""
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m fairlead_service.training", description=__doc__)
-    parser.add_argument("--request", required=True, type=Path, help="directory with request.json and data.npy")
-    parser.add_argument("--bundle", required=True, type=Path, help="directory to write")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     channel = wire.Channel.take_stdout(PROGRAM)
     process.log(PROGRAM, environment)
     signal.signal(signal.SIGTERM, _cancel)
+    process.end_with_parent()
     try:
-        with stages.recorded(PROGRAM, "train in a child", environment):
-            found = _run(options, environment, channel)
+        with stages.recorded(PROGRAM, f"{options.work} in a child", environment):
+            found = _WORK[options.work](options, environment, channel)
         channel.send(wire.Result(value=found))
     except TrainingError as error:
         channel.send(wire.Failure(reason=error.reason, message=error.message, where=error.where))
@@ -46,17 +46,46 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     return 0
 
 
-def _run(options: argparse.Namespace, environment: Mapping[str, str], channel: wire.Channel) -> dict[str, Any]:
-    def progress(stage: str, message: str) -> None:
-        channel.send(wire.Progress(stage=stage, message=message))
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fairlead_service.training", description=__doc__)
+    work = parser.add_subparsers(dest="work", required=True)
+    train = work.add_parser("train", help="train a model")
+    train.add_argument("--request", required=True, type=Path, help="directory with request.json and the data")
+    train.add_argument("--bundle", required=True, type=Path, help="directory to write")
+    work.add_parser("describe", help="algorithms and metrics that are installed")
+    interrupted = work.add_parser("interrupted", help="end runs whose training was cut off")
+    interrupted.add_argument("run_ids", nargs="+", metavar="RUN_ID")
+    return parser
 
-    with stages.stage("read"):
-        asked, x = request.read(options.request)
+
+def _train(options: argparse.Namespace, environment: Mapping[str, str], channel: wire.Channel) -> dict[str, Any]:
+    asked = request.read(options.request)
+    return trainer.train(asked, options.request, options.bundle, _server(environment), Reporter(channel.send))
+
+
+def _describe(options: argparse.Namespace, environment: Mapping[str, str], channel: wire.Channel) -> dict[str, Any]:
+    return {"algorithms": algorithms.describe(), "metrics": metrics.describe()}
+
+
+def _interrupted(options: argparse.Namespace, environment: Mapping[str, str], channel: wire.Channel) -> dict[str, Any]:
+    recording.prepare_client(_server(environment).url)
+    for run_id in options.run_ids:
+        recording.interrupt(run_id)
+    return {"ended": options.run_ids}
+
+
+def _server(environment: Mapping[str, str]) -> TrackingServer:
     try:
-        server = TrackingServer.from_environment(environment)
+        return TrackingServer.from_environment(environment)
     except LoadError as error:
         raise TrainingError(TrainingReason.TRACKING_SERVER_UNAVAILABLE, error.message) from error
-    return trainer.train(asked, x, options.bundle, server, progress)
+
+
+_WORK: Final[Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], wire.Channel], dict[str, Any]]]] = {
+    "train": _train,
+    "describe": _describe,
+    "interrupted": _interrupted,
+}
 
 
 def _cancel(signum: int, frame: object) -> NoReturn:

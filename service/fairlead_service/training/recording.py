@@ -1,7 +1,6 @@
 """One training as MLflow sees it: a run with parameters, metrics, dataset, model, and perhaps a registered version."""
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -18,8 +17,12 @@ from fairlead_service.loading.safety import ALLOWED_TYPES
 from fairlead_service.models.bundle import Bundle
 from fairlead_service.training.data import MAX_EXAMPLE_ROWS, TrainingData
 from fairlead_service.training.errors import CancelledError, TrainingError
+from fairlead_service.training.request import TrainingRequest
+from fairlead_service.training.search import Scores
 
 MODEL_NAME: Final = "model"
+SEMANTIC_VERSION: Final = "semantic_version"
+"""Tag of a model version."""
 MAX_PARAM_CHARACTERS: Final = 6000
 """MLflow's own limit of a parameter's value."""
 _QUIET: Final = {
@@ -62,38 +65,76 @@ def run(experiment: str, name: str | None, tags: Mapping[str, str]) -> Iterator[
     """An MLflow run; yields its id. It ends FINISHED, FAILED on an exception, KILLED when cancelled."""
     import mlflow
 
-    with _mlflow_errors("/experiment"):
+    with mlflow_errors("/experiment"):
         experiment_id = mlflow.set_experiment(experiment).experiment_id
-    with _mlflow_errors("/tags"):
+    with mlflow_errors("/tags"):
         active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=dict(tags))
     try:
         yield active.info.run_id
     except BaseException as error:
         # what went wrong before matters more than that MLflow can't be told of it
-        with contextlib.suppress(TrainingError), _mlflow_errors():
+        with contextlib.suppress(TrainingError), mlflow_errors():
             mlflow.end_run("KILLED" if isinstance(error, CancelledError | KeyboardInterrupt) else "FAILED")
         raise
-    with _mlflow_errors():
+    with mlflow_errors():
         mlflow.end_run("FINISHED")
 
 
-def log_inputs(data: TrainingData, parameters: Mapping[str, Any]) -> None:
-    """Logs parameters, and the dataset as digest, shapes and source, without its rows."""
+def log_parameters(parameters: Mapping[str, Any]) -> None:
     import mlflow
-    from mlflow.data.code_dataset_source import CodeDatasetSource
 
-    source = CodeDatasetSource(tags={"mlflow.source.type": "REQUEST", "mlflow.source.name": "fairlead POST /train"})
-    with _mlflow_errors():
+    with mlflow_errors():
         mlflow.log_params({name: _text(value) for name, value in parameters.items()})
-        dataset = mlflow.data.from_numpy(data.x, source=source, targets=data.y, name="train", digest=digest(data))
-        mlflow.log_input(dataset, context="training")
 
 
 def log_metrics(metrics: Mapping[str, float]) -> None:
     import mlflow
 
-    with _mlflow_errors():
+    with mlflow_errors():
         mlflow.log_metrics(dict(metrics))
+
+
+def log_folds(scores: Mapping[str, Scores]) -> None:
+    """Each metric of a cross-validation as mean, standard deviation, and a series with one step a fold."""
+    import mlflow
+
+    with mlflow_errors():
+        for name, found in scores.items():
+            mlflow.log_metrics({f"cv_{name}_mean": found.mean, f"cv_{name}_std": found.std})
+            for number, value in enumerate(found.folds):
+                mlflow.log_metric(f"cv_{name}", value, step=number)
+
+
+def log_candidate(
+    run_id: str, number: int, candidate: Mapping[str, Any], scores: Mapping[str, Scores], error: str | None
+) -> None:
+    """One candidate of a search as a run below the training's; `error` is why it could not be fitted."""
+    import mlflow
+    from mlflow.entities import Metric, Param
+    from mlflow.utils.time import get_current_time_millis
+
+    client, now = mlflow.MlflowClient(), get_current_time_millis()
+    with mlflow_errors():
+        parent = client.get_run(run_id)
+        tags = {"mlflow.parentRunId": run_id, "fairlead.candidate": str(number)}
+        if error is not None:
+            tags["fairlead.error"] = error
+        below = client.create_run(parent.info.experiment_id, tags=tags, run_name=f"candidate {number}").info.run_id
+        measured = {f"cv_{name}_mean": found.mean for name, found in scores.items()}
+        measured |= {f"cv_{name}_std": found.std for name, found in scores.items()}
+        client.log_batch(
+            below,
+            metrics=[Metric(name, value, now, 0) for name, value in measured.items()],
+            params=[Param(name, _text(value)) for name, value in candidate.items()],
+        )
+        client.set_terminated(below, "FINISHED" if error is None else "FAILED")
+
+
+def log_figure(figure: Any, name: str) -> None:
+    import mlflow
+
+    with mlflow_errors():
+        mlflow.log_figure(figure, f"plots/{name}")
 
 
 def log_model(estimator: Any, data: TrainingData, feature_names: list[str] | None, run_id: str) -> LoggedModel:
@@ -106,7 +147,7 @@ def log_model(estimator: Any, data: TrainingData, feature_names: list[str] | Non
     predicted = estimator.predict(example)
     if feature_names is not None:
         example = pandas.DataFrame(example, columns=feature_names)
-    with _mlflow_errors():
+    with mlflow_errors():
         info = mlflow.sklearn.log_model(
             estimator,
             name=MODEL_NAME,
@@ -129,24 +170,45 @@ def attach(model: LoggedModel, bundle: Bundle) -> None:
     mlflow.MlflowClient().log_model_artifacts(model.model_id, str(bundle.directory), DIRECTORY)
 
 
-def register(model: LoggedModel, name: str, alias: str | None) -> Registration:
+def check_semantic_version(name: str, wanted: str) -> None:
+    """Raises TrainingError(InvalidRequest) if a version of the model has this tag already."""
+    import mlflow
+
+    with mlflow_errors("/model_name"):
+        query = f"name = '{name}' and tag.`{SEMANTIC_VERSION}` = '{wanted}'"
+        found = mlflow.MlflowClient().search_model_versions(query, max_results=1)
+    if found:
+        message = f"version {found[0].version} of {name} is {wanted} already; a semantic version is given once"
+        raise TrainingError(TrainingReason.INVALID_REQUEST, message, "/semantic_version")
+
+
+def register(model: LoggedModel, name: str, request: TrainingRequest) -> Registration:
     """Creates the version, then moves the alias: whoever reads the alias finds a whole version."""
     import mlflow
 
-    with _mlflow_errors("/model_name"):
-        created = mlflow.register_model(f"models:/{model.model_id}", name, await_registration_for=30)
+    client, alias = mlflow.MlflowClient(), request.alias
+    tags = {SEMANTIC_VERSION: request.semantic_version} if request.semantic_version is not None else {}
+    with mlflow_errors("/model_name"):
+        created = mlflow.register_model(f"models:/{model.model_id}", name, await_registration_for=30, tags=tags)
+    if request.description is not None:
+        with mlflow_errors("/description"):
+            client.update_model_version(name, created.version, description=request.description)
     if alias is not None:
-        with _mlflow_errors("/alias"):
-            mlflow.MlflowClient().set_registered_model_alias(name, alias, created.version)
+        with mlflow_errors("/alias"):
+            client.set_registered_model_alias(name, alias, created.version)
     return Registration(name, str(created.version), alias)
 
 
-def digest(data: TrainingData) -> str:
-    """SHA-256 of all rows and labels, cut to the 36 characters that MLflow keeps."""
-    summary = hashlib.sha256(repr((data.x.shape, data.y.dtype.str)).encode())
-    summary.update(data.x.tobytes())
-    summary.update(data.y.tobytes())
-    return summary.hexdigest()[:36]
+def interrupt(run_id: str) -> None:
+    """Ends a run whose training was cut off, if it has not ended: KILLED, with a tag that says why."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    with mlflow_errors():
+        if client.get_run(run_id).info.status not in ("RUNNING", "SCHEDULED"):
+            return
+        client.set_tag(run_id, "fairlead.interrupted", "the server that trained this model ended before it was done")
+        client.set_terminated(run_id, "KILLED")
 
 
 def fairlead_version() -> str:
@@ -167,7 +229,7 @@ def _text(value: Any) -> str:
 
 
 @contextmanager
-def _mlflow_errors(field: str | None = None) -> Iterator[None]:
+def mlflow_errors(field: str | None = None) -> Iterator[None]:
     """Tells MLflow's absence from its refusals, which are the request's fault where a field of it is named."""
     from mlflow.exceptions import MlflowException, RestException
     from requests.exceptions import RequestException

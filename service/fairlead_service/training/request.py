@@ -1,71 +1,130 @@
-"""The request that the server leaves for the trainer: `request.json` and `data.npy` in one directory."""
+"""The request that the server leaves for the trainer: `request.json` in a directory, and the data beside it."""
 
+import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from fairlead_service.contract import TrainingReason
 from fairlead_service.models.bundle import Label
-from fairlead_service.training.errors import TrainingError, invalid_data
-
-if TYPE_CHECKING:
-    import numpy as np
+from fairlead_service.training.errors import TrainingError
 
 REQUEST_FILE: Final = "request.json"
-DATA_FILE: Final = "data.npy"
+MATRIX_FILE: Final = "data.npy"
+"""A float64 matrix of shape (n, p), for a request with a `target`."""
 
 
-class TrainingRequest(BaseModel):
-    """What to train and how to record it. The matrix, float64 of shape (n, p), is beside it in `data.npy`."""
-
+class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    target: list[Label]
-    """n labels (classification) or numbers (regression)."""
+
+class Range(_Part):
+    """Between `low` and `high`, both included; whole numbers if both are."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    """Uniform in the logarithm: as many between 0.01 and 0.1 as between 0.1 and 1."""
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    @model_validator(mode="after")
+    def _low_is_low(self) -> "Range":
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError("low must be less than high, and both finite")
+        if self.log and self.low <= 0:
+            raise ValueError("a logarithmic range must be above 0")
+        return self
+
+
+class Search(_Part):
+    """A search for hyperparameters: every candidate is cross-validated, the best one is trained."""
+
+    method: Literal["grid", "random"]
+    parameters: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)] | Range], Field(min_length=1)]
+    """For each hyperparameter the values to try, or (random) a range to draw from."""
+    iterations: Annotated[int, Field(ge=1)] = 20
+    """Candidates of a random search."""
+    folds: Annotated[int, Field(ge=2, le=20)] = 3
+    metric: str | None = None
+    """What the best is best in; accuracy or r2 by default."""
+
+
+class Limits(_Part):
+    """What a table may have at most."""
+
+    rows: int = 1_000_000
+    columns: int = 10_000
+    bytes: int = 1 << 30
+    """Of a file that is fetched."""
+
+
+class TrainingRequest(_Part):
+    """What to train and how to record it."""
+
+    target: list[Label] | None = None
+    """n labels (classification) or numbers (regression) for the matrix in `data.npy`; else the data are a table."""
+    data_file: Literal["data.csv", "data.parquet"] | None = None
+    """The table that was uploaded, beside this file."""
+    data_name: str | None = None
+    """What whoever sent it calls it."""
+    data_uri: str | None = None
+    """The table's place in MLflow's artifacts."""
+    log_data: bool = False
+    """Whether a file that was uploaded becomes an artifact of the run."""
+    target_column: str | None = None
+    """The table's column that is the target; all others are features."""
+    limits: Limits = Limits()
     algorithm: str
     hyperparameters: dict[str, Any] = {}
+    search: Search | None = None
+    cross_validation: Annotated[int, Field(ge=2, le=20)] | None = None
+    """Folds."""
     test_size: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Share of the rows held out for evaluation, where the data allow it."""
     random_state: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    plots: bool = True
+    """Whether to draw what can be seen of the model, as artifacts of its run."""
     model_name: Annotated[str, Field(pattern=r"^[^/:]+$", max_length=256)] | None = None
     """Registers the model as a new version under this name."""
     alias: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=255)] | None = None
     """Points this alias of `model_name` at the new version."""
+    semantic_version: str | None = None
+    """A tag of the new version that no other version of the model has."""
+    description: str | None = None
+    """Of the new version."""
     experiment: Annotated[str, Field(min_length=1)] = "fairlead"
     run_name: str | None = None
     tags: dict[str, str] = {}
     feature_names: list[str] | None = None
     """p names, logged as the signature's columns."""
 
+    @field_validator("alias", "semantic_version", "description")
+    @classmethod
+    def _needs_a_model(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("model_name", "") is None:
+            raise ValueError(f"{info.field_name} needs model_name: it belongs to a version of a registered model")
+        return value
+
     @field_validator("alias")
     @classmethod
-    def _alias_needs_a_model(cls, alias: str | None, info: ValidationInfo) -> str | None:
-        if alias is not None and info.data.get("model_name", "") is None:
-            raise ValueError("alias needs model_name: an alias belongs to a registered model")
+    def _not_reserved(cls, alias: str | None) -> str | None:
         if alias is not None and (alias == "latest" or re.fullmatch(r"v\d+", alias)):
             raise ValueError(f"MLflow reserves the alias {alias!r}")
         return alias
 
 
-def read(directory: Path) -> tuple[TrainingRequest, "np.ndarray[Any, np.dtype[np.float64]]"]:
-    """Reads a request and its matrix, float64 of shape (n, p).
-
-    Raises TrainingError(InvalidRequest or InvalidData).
-    """
+def read(directory: Path) -> TrainingRequest:
+    """Raises TrainingError(InvalidRequest)."""
     try:
-        request = TrainingRequest.model_validate_json((directory / REQUEST_FILE).read_bytes())
+        return TrainingRequest.model_validate_json((directory / REQUEST_FILE).read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = "".join(f"/{part}" for part in first["loc"][:2])
         raise TrainingError(TrainingReason.INVALID_REQUEST, first["msg"], where) from error
     except OSError as error:
         raise TrainingError(TrainingReason.INVALID_REQUEST, f"the request can't be read: {error}") from error
-    import numpy as np
-
-    try:
-        data = np.load(directory / DATA_FILE, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise invalid_data(f"the matrix can't be read: {error}", "/data") from error
-    return request, np.ascontiguousarray(data, dtype=np.float64)

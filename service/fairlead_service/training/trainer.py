@@ -1,16 +1,17 @@
-"""One training from start to end: validate, fit, evaluate, log, load back what was logged.
+"""One training from start to end: read, validate, search, fit, evaluate, log, load back what was logged.
 
 The model that is logged is the one that was evaluated: it is fitted on the training part alone when rows are held
-out, so the metrics beside it in MLflow are its own. `fitted_on` in the result says which rows those were.
+out, so the metrics beside it in MLflow are its own. `fitted_on` in the result says which rows those were. A search and
+a cross-validation see the training part only, so the rows held out are new to whatever was chosen.
 """
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fairlead_service.contract import FailureReason, TrainingReason
 from fairlead_service.loading import loader
@@ -23,147 +24,180 @@ from fairlead_service.models import bundle as bundles
 from fairlead_service.models.bundle import Bundle
 from fairlead_service.observability import drift
 from fairlead_service.observability.stages import stage
-from fairlead_service.training import algorithms, data, evaluate, recording
-from fairlead_service.training.algorithms import Algorithm
+from fairlead_service.training import dataset, fetch, hyperparameters, metrics, plans, plots, recording, table, tuning
 from fairlead_service.training.errors import TrainingError
+from fairlead_service.training.metrics import Scored
+from fairlead_service.training.plans import Plan
+from fairlead_service.training.progress import Reporter
 from fairlead_service.training.request import TrainingRequest
-
-if TYPE_CHECKING:
-    import numpy as np
-
-Progress = Callable[[str, str], None]
+from fairlead_service.training.tuning import Chosen
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _Trained:
     estimator: Any
-    split: evaluate.Split
+    chosen: Chosen
     metrics: dict[str, float]
+    cross_validation: dict[str, Any]
 
 
 def train(
-    request: TrainingRequest,
-    x: "np.ndarray[Any, np.dtype[np.float64]]",
-    destination: Path,
-    server: TrackingServer,
-    progress: Progress,
+    request: TrainingRequest, directory: Path, destination: Path, server: TrackingServer, report: Reporter
 ) -> dict[str, Any]:
-    """Trains on x, shape (n, p), and writes the model's bundle to `destination`.
+    """Trains on the data in `directory` (request.py) and writes the model's bundle to `destination`.
 
     Returns the result's value (README, `POST /train`). Raises TrainingError; the MLflow run, if there is one by then,
     is FAILED.
     """
     started = time.monotonic()
-    progress("validate", f"{request.algorithm}, {x.shape[0]} rows")
-    algorithm = algorithms.find(request.algorithm)
-    prepared = data.prepare(x, request.target, algorithm.task, request.feature_names)
-    hyperparameters = data.keyed_by_label(request.hyperparameters, prepared.y)
-    estimator = algorithm.build(hyperparameters, request.random_state)
     with _load_errors(), TrackingClient(server) as client:
+        plan = _plan(request, directory, client, report)
         client.get("mlflow/experiments/search", max_results="1")  # is MLflow there? asked before the work, not after
         recording.prepare_client(server.url)
-        with recording.run(request.experiment, request.run_name, _tags(request, algorithm)) as run_id:
+        if request.model_name is not None and request.semantic_version is not None:
+            recording.check_semantic_version(request.model_name, request.semantic_version)
+        with recording.run(request.experiment, request.run_name, _tags(plan)) as run_id:
+            report.run(run_id)
             with stage("log"):
-                recording.log_inputs(prepared, _parameters(request, prepared))
-            fitted = _fit(estimator, prepared, request, algorithm, progress)
-            progress("log", f"run {run_id}")
-            with stage("log"):
-                recording.log_metrics(fitted.metrics)
-                model = recording.log_model(fitted.estimator, prepared, request.feature_names, run_id)
+                _log_data(plan, directory, run_id)
+            trained = _fit(plan, run_id, report)
+            model = _log(plan, trained, run_id, report)
             with stage("bundle"):
                 uri = f"models:/{model.model_id}"
-                bundle = loader.load(uri, destination, MlflowSource(client), LoadOptions(run_id=run_id), progress)
-                bundle = _know_training(bundle, fitted, prepared.x)
+                bundle = loader.load(uri, destination, MlflowSource(client), LoadOptions(run_id=run_id), report)
+                bundle = _know_training(bundle, plan, trained.estimator)
                 if bundle.manifest.backend == "native":
-                    _attach(model, bundle, progress)
+                    _attach(model, bundle, report)
             registration = None
             if request.model_name is not None:
-                progress("register", request.model_name)
+                report("register", request.model_name)
                 with stage("register"):
-                    registration = recording.register(model, request.model_name, request.alias)
+                    registration = recording.register(model, request.model_name, request)
                 bundle = bundles.identify(bundle, registration.name, registration.version)
-    return _result(request, model, fitted, bundle, registration) | {
+    return _result(plan, model, trained, bundle, registration) | {
         "duration_seconds": round(time.monotonic() - started, 3)
     }
 
 
-def _know_training(bundle: Bundle, fitted: _Fitted, x: "np.ndarray[Any, np.dtype[np.float64]]") -> Bundle:
+def _plan(request: TrainingRequest, directory: Path, client: TrackingClient, report: Reporter) -> Plan:
+    report("read", request.data_uri or request.data_name or "")
+    with stage("read"):
+        fetched = None
+        if request.data_uri is not None:
+            fetched = fetch.fetch(request.data_uri, client, directory, request.limits.bytes)
+        found = table.read(request, directory, fetched)
+    report("validate", f"{request.algorithm}, {found.x.shape[0]} rows")
+    plan = plans.make(request, found)
+    report.expect(plan.optional_stages)
+    return plan
+
+
+def _log_data(plan: Plan, directory: Path, run_id: str) -> None:
+    request, origin = plan.request, dataset.Origin.of(plan.request)
+    if request.log_data and request.data_file is not None:
+        origin = dataset.keep(origin, directory / request.data_file, run_id)
+    dataset.log(plan.data, plan.feature_names, origin)
+
+
+def _fit(plan: Plan, run_id: str, report: Reporter) -> _Trained:
+    """Chooses, judges and fits, and scores what was fitted."""
+    chosen = tuning.choose(plan, run_id, report)
+    with _fit_errors(plan):
+        folds = tuning.cross_validate(plan, chosen.hyperparameters, report)
+        estimator = plan.build(chosen.hyperparameters)
+        x, y = plan.training_part
+        report("fit", f"{x.shape[0]} rows, {x.shape[1]} features")
+        with stage("fit", **{"fairlead.rows": len(x)}), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            estimator.fit(x, y)
+    for text in dict.fromkeys(str(warning.message).partition("\n")[0] for warning in caught):
+        report.warn(text)
+    report("evaluate", plan.split.method)
+    with stage("evaluate"):
+        found = metrics.evaluate(plan.metrics, Scored(estimator, *plan.test_part), report.warn)
+    report.metrics(found)
+    return _Trained(estimator, chosen, found, {name: scores.report() for name, scores in folds.items()})
+
+
+def _log(plan: Plan, trained: _Trained, run_id: str, report: Reporter) -> recording.LoggedModel:
+    if plan.request.plots:
+        report("plot")
+        with stage("plot"):
+            _draw(plan, trained, report)
+    report("log", f"run {run_id}")
+    with stage("log"):
+        recording.log_parameters(_parameters(plan, trained))
+        recording.log_metrics(trained.metrics)
+        return recording.log_model(trained.estimator, plan.data, plan.feature_names, run_id)
+
+
+def _draw(plan: Plan, trained: _Trained, report: Reporter) -> None:
+    """Logs the figures. They are for people: without them the model is as good."""
+    try:
+        found = Scored(trained.estimator, *plan.test_part)
+        for name, figure in plots.draw(found, plan.feature_names, plan.request.random_state):
+            recording.log_figure(figure, name)
+    except TrainingError:
+        raise  # MLflow is away
+    except Exception as error:  # of an estimator that is not as scikit-learn's
+        report.warn(f"a figure could not be drawn: {type(error).__name__}: {error}")
+
+
+def _know_training(bundle: Bundle, plan: Plan, estimator: Any) -> Bundle:
     """The features as they were in training; the answers to rows the model has not seen, if those are not too few."""
-    seen, held_out = x[fitted.split.train], x[fitted.split.test]
+    (seen, _), (held_out, _) = plan.training_part, plan.test_part
     asked = held_out if len(held_out) >= drift.MIN_REFERENCE_ROWS else seen
-    answers = drift.prediction_reference(fitted.estimator.predict(asked), bundle.manifest.classes)
+    answers = drift.prediction_reference(estimator.predict(asked), bundle.manifest.classes)
     return bundles.know_training(bundle, drift.references(seen), answers)
 
 
-def _attach(model: recording.LoggedModel, bundle: Bundle, progress: Progress) -> None:
+def _attach(model: recording.LoggedModel, bundle: Bundle, report: Reporter) -> None:
     """Logs the compiled bundle. Without it the model is as good, and whoever loads it compiles it."""
-    progress("log", f"the compiled bundle, in {DIRECTORY}/ beside the model")
+    report("log", f"the compiled bundle, in {DIRECTORY}/ beside the model")
     try:
         recording.attach(model, bundle)
     except Exception as error:  # a store's library raises anything
-        progress("log", f"warning: the compiled bundle could not be logged: {error}")
+        report.warn(f"the compiled bundle could not be logged: {error}")
 
 
-def _fit(
-    estimator: Any, prepared: data.TrainingData, request: TrainingRequest, algorithm: Algorithm, progress: Progress
-) -> _Fitted:
-    split = evaluate.split(prepared.y, algorithm.task, request.test_size, request.random_state)
-    progress("fit", f"{len(split.train)} rows, {prepared.x.shape[1]} features")
-    try:
-        with stage("fit", **{"fairlead.rows": len(split.train)}), warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            estimator.fit(prepared.x[split.train], prepared.y[split.train])
-    except (ValueError, TypeError) as error:
-        # The data were checked before, so what scikit-learn objects to here is how hyperparameters go together.
-        if request.hyperparameters:
-            raise algorithms.invalid_hyperparameter(str(error)) from error
-        raise TrainingError(TrainingReason.TRAINING_FAILED, f"{request.algorithm} can't be fitted: {error}") from error
-    for text in dict.fromkeys(str(warning.message).partition("\n")[0] for warning in caught):
-        progress("fit", f"warning: {text}")
-    progress("evaluate", split.method)
-    with stage("evaluate"):
-        scores = evaluate.metrics(estimator, prepared.x[split.test], prepared.y[split.test], algorithm.task)
-    return _Fitted(estimator, split, scores)
-
-
-def _tags(request: TrainingRequest, algorithm: Algorithm) -> dict[str, str]:
+def _tags(plan: Plan) -> dict[str, str]:
     own = {
-        "fairlead.algorithm": algorithm.name,
-        "fairlead.task": algorithm.task,
+        "fairlead.algorithm": plan.algorithm.name,
+        "fairlead.task": plan.algorithm.task,
         "fairlead.version": recording.fairlead_version(),
     }
-    return request.tags | own
+    return plan.request.tags | own
 
 
-def _parameters(request: TrainingRequest, prepared: data.TrainingData) -> dict[str, Any]:
+def _parameters(plan: Plan, trained: _Trained) -> dict[str, Any]:
     own = {
-        "algorithm": request.algorithm,
-        "test_size": request.test_size,
-        "random_state": request.random_state,
-        "n_rows": prepared.x.shape[0],
-        "n_features": prepared.x.shape[1],
+        "algorithm": plan.request.algorithm,
+        "test_size": plan.request.test_size,
+        "random_state": plan.request.random_state,
+        "n_rows": plan.data.x.shape[0],
+        "n_features": plan.data.x.shape[1],
     }
-    return own | request.hyperparameters
+    return own | trained.chosen.hyperparameters
 
 
 def _result(
-    request: TrainingRequest,
+    plan: Plan,
     model: recording.LoggedModel,
-    fitted: _Fitted,
+    trained: _Trained,
     bundle: Bundle,
     registration: recording.Registration | None,
 ) -> dict[str, Any]:
     manifest = bundle.manifest
-    return {
+    found: dict[str, Any] = {
         "run_id": model.run_id,
         "model_id": model.model_id,
-        "algorithm": request.algorithm,
+        "algorithm": plan.request.algorithm,
         "task": manifest.task,
         "estimator": manifest.estimator,
-        "metrics": fitted.metrics,
-        "evaluation": fitted.split.report(),
-        "fitted_on": "training_part" if fitted.split.method == "holdout" else "all_rows",
-        "hyperparameters": request.hyperparameters,
+        "metrics": trained.metrics,
+        "evaluation": plan.split.report(),
+        "fitted_on": "training_part" if plan.split.method == "holdout" else "all_rows",
+        "hyperparameters": trained.chosen.hyperparameters,
         "model_name": registration.name if registration else None,
         "model_version": registration.version if registration else None,
         "alias": registration.alias if registration else None,
@@ -171,6 +205,23 @@ def _result(
         "classes": None if manifest.classes is None else list(manifest.classes),
         "bundle": str(bundle.directory),
     }
+    if trained.chosen.search is not None:
+        found["search"] = trained.chosen.search
+    if trained.cross_validation:
+        found["cross_validation"] = {"folds": len(plan.folds), "metrics": trained.cross_validation}
+    return found
+
+
+@contextmanager
+def _fit_errors(plan: Plan) -> Iterator[None]:
+    """The data were checked before, so what scikit-learn objects to in a fit is how hyperparameters go together."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if plan.request.hyperparameters:
+            raise hyperparameters.invalid(str(error)) from error
+        message = f"{plan.request.algorithm} can't be fitted: {error}"
+        raise TrainingError(TrainingReason.TRAINING_FAILED, message) from error
 
 
 @contextmanager

@@ -28,7 +28,8 @@ from fairlead_service.models.backends import Want, build
 from fairlead_service.training import algorithms, recording, trainer
 from fairlead_service.training.algorithms import Algorithm
 from fairlead_service.training.errors import TrainingError
-from fairlead_service.training.request import TrainingRequest
+from fairlead_service.training.progress import Reporter
+from fairlead_service.training.request import MATRIX_FILE, TrainingRequest
 
 FOUR_ROWS = [[5.1, 3.5, 1.4, 0.2], [4.9, 3.0, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3], [5.9, 3.0, 4.2, 1.5]]
 CANCER = load_breast_cancer()
@@ -45,11 +46,10 @@ def said() -> list[str]:
 @pytest.fixture
 def train(mlflow_server: str, tmp_path: Path, said: list[str]) -> Any:
     def run(x: Any, server: str = mlflow_server, **fields: Any) -> dict[str, Any]:
-        def progress(stage: str, message: str) -> None:
-            said.append(f"{stage}: {message}")
-
         request = TrainingRequest(**({"algorithm": "logistic_regression"} | fields))
-        return trainer.train(request, np.asarray(x), tmp_path / "b", TrackingServer(server), progress)
+        np.save(tmp_path / MATRIX_FILE, np.asarray(x, np.float64))
+        report = Reporter(lambda told: said.append(f"{told.stage}: {told.message}"))
+        return trainer.train(request, tmp_path, tmp_path / "b", TrackingServer(server), report)
 
     return run
 
@@ -94,7 +94,9 @@ def test_real_data(train: Any, tmp_path: Path, algorithm: str, said: list[str]) 
     found = train(CANCER.data, target=target, algorithm=algorithm, hyperparameters=small)
     assert not [line for line in said if "warning" in line]  # it converges
     assert found["metrics"]["accuracy"] > 0.9
-    assert set(found["metrics"]) == {"accuracy", "precision", "recall", "f1", "roc_auc", "log_loss"}
+    assert set(found["metrics"]) == {
+        "accuracy", "balanced_accuracy", "precision", "recall", "f1", "roc_auc", "log_loss",
+    }  # fmt: skip
     assert found["evaluation"] == {"method": "holdout", "train_rows": 426, "test_rows": 143}
     assert found["fitted_on"] == "training_part"
     assert found["classes"] == ["benign", "malignant"]
@@ -130,7 +132,9 @@ def test_what_mlflow_has(train: Any, runs: Any, tmp_path: Path) -> None:
     assert run.data.tags["fairlead.version"]
     (dataset,) = run.inputs.dataset_inputs
     assert len(dataset.dataset.digest) == 36
-    assert json.loads(dataset.dataset.profile)["features_shape"] == [150, 4]
+    assert json.loads(dataset.dataset.profile) == {"num_rows": 150, "num_elements": 750}
+    columns = json.loads(dataset.dataset.schema)["mlflow_colspec"]
+    assert [column["name"] for column in columns] == ["a", "b", "c", "d", "target"]
     assert "POST /train" in dataset.dataset.source
 
     info = mlflow.models.get_model_info(f"models:/{found['model_id']}")
@@ -209,12 +213,7 @@ def test_reproducible(train: Any, tmp_path: Path) -> None:
 
 
 def test_a_regressor_from_a_plugin(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    plugin = Algorithm(
-        name="extra_trees",
-        task="regression",
-        description="",
-        build=lambda parameters, seed: algorithms.from_class(ExtraTreesRegressor, parameters, seed),
-    )
+    plugin = Algorithm.of_class(ExtraTreesRegressor, name="extra_trees", task="regression", description="")
     monkeypatch.setattr(algorithms, "find", lambda name: plugin)
     found = train(
         SMALL, target=(2 * SMALL[:, 0]).tolist(), algorithm="extra_trees", hyperparameters={"n_estimators": 5}
@@ -272,6 +271,7 @@ def start(tmp_path: Path, server: str, x: Any, **fields: Any) -> subprocess.Pope
         sys.executable,
         "-m",
         "fairlead_service.training",
+        "train",
         "--request",
         str(request),
         "--bundle",
