@@ -20,6 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlead_service import contract, errors, termination
 from fairlead_service.api import (
+    algorithms,
+    docs,
     health,
     infer_v2,
     invocations,
@@ -30,6 +32,7 @@ from fairlead_service.api import (
     samples,
     status,
     train,
+    trainings,
 )
 from fairlead_service.api.services import Commands, Services
 from fairlead_service.api.train_request import from_pydantic
@@ -68,7 +71,7 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
         version=version("fairlead"),
         description=_DESCRIPTION,
         lifespan=_lifespan(services),
-        redoc_url=None,
+        openapi_url=None,  # api/docs.py
         redirect_slashes=False,
         # The spans, metrics and logs here are made by hand: FastAPI's own cost more and know less.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
@@ -76,9 +79,12 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
     app.state.services = services
     documented = [route for raw in (predict, infer_v2, invocations) for route in raw.documented.routes]
     app.openapi = lambda: openapi.document(app, documented)  # type: ignore[method-assign]
-    for router in (health.router, models.info_router, metrics.router, infer_v2.router, invocations.router):
+    for router in (
+        health.router, models.info_router, metrics.router, infer_v2.router, invocations.router, docs.router,
+    ):  # fmt: skip
         app.include_router(router)
     if settings.role == contract.ROLE_API:
+        app.include_router(algorithms.router)
         app.include_router(train.router)
         services.metrics.expect_trainings(entry_points(group=train.ALGORITHMS).names)
     if settings.role == contract.ROLE_API or settings.hot_swap:
@@ -157,6 +163,7 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         drain=drain,
         observer=Observer(registry, tracing, drain),
         threads=threads,
+        catalogue=algorithms.Catalogue(),
     )
 
 
@@ -219,6 +226,8 @@ async def _start_swapping(services: Services, loaded: Path) -> None:
 
 async def _start_api(services: Services) -> None:
     await asyncio.to_thread(services.open_store, services.settings.data_dir)
+    await asyncio.to_thread(services.open_ledger)
+    await trainings.take_over(services)
     directory = services.store.current()
     if directory is None:
         return

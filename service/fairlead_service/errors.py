@@ -49,9 +49,13 @@ class Problem(Exception):  # noqa: N818 (the name of RFC 9457)
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
 
+    @property
+    def urn(self) -> str:
+        return f"urn:fairlead:problem:{self.slug}"
+
     def body(self, request_id: str) -> bytes:
         details: dict[str, Any] = {
-            "type": f"urn:fairlead:problem:{self.slug}",
+            "type": self.urn,
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
@@ -78,6 +82,10 @@ class NotFound(Problem):
     status, slug, title = 404, "not-found", "No such path"
 
 
+class JobNotFound(Problem):
+    status, slug, title = 404, "job-not-found", "No such training job"
+
+
 class ModelNotFound(Problem):
     status, slug, title = 404, "model-not-found", "No such run, or the run has no model"
 
@@ -92,6 +100,14 @@ class BodyTimeout(Problem):
 
 class HeadTimeout(Problem):
     status, slug, title = 408, "head-timeout", "The request's head did not arrive in time"
+
+
+class JobEnded(Problem):
+    status, slug, title = 409, "job-ended", "The training job can't be cancelled any more"
+
+
+class TrainingCancelled(Problem):
+    status, slug, title = 409, "training-cancelled", "The training was cancelled"
 
 
 class BodyTooLarge(Problem):
@@ -212,6 +228,7 @@ _BY_REASON: Final[Mapping[str, type[Problem]]] = {
     "UnknownAlgorithm": UnknownAlgorithm,
     "InvalidHyperparameter": InvalidHyperparameter,
     "InvalidData": InvalidData,
+    "Cancelled": TrainingCancelled,
     "TrainingFailed": TrainingFailed,
 }
 

@@ -54,14 +54,27 @@ class Lane:
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Waits for its turn and holds it. Raises QueueFull at once if there is no place, ShuttingDown at the end."""
-        self.check_place()
-        self._taken += 1
+        self.take()
         try:
-            async with self._turn:
-                self._check_open()
+            async with self.in_order():
                 yield
         finally:
-            self._taken -= 1
+            self.give_back()
+
+    def take(self) -> None:
+        """Takes a place, for whoever has to know at once; raises QueueFull or ShuttingDown."""
+        self.check_place()
+        self._taken += 1
+
+    def give_back(self) -> None:
+        self._taken -= 1
+
+    @contextlib.asynccontextmanager
+    async def in_order(self) -> AsyncIterator[None]:
+        """Waits for the turn of a place that was taken. Raises ShuttingDown."""
+        async with self._turn:
+            self._check_open()
+            yield
 
     def check_place(self) -> None:
         """Raises what `turn` would raise now: for refusing early, before a large body is read."""

@@ -20,15 +20,15 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=250)]
 _RUN_ID = "6f2c1d0e9b3a4c5d8e7f60718293a4b5"
 
 
-class _Request(BaseModel):
+class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), defer_build=True)
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
     model_config = ConfigDict(protected_namespaces=(), defer_build=True)
 
 
-class PredictRequest(_Request):
+class PredictRequest(Request):
     """One row or many, each with one number per feature of the model."""
 
     features: list[list[float | None]] | list[dict[str, float | None]] | list[float | None] = Field(
@@ -40,7 +40,7 @@ class PredictRequest(_Request):
     model_config = ConfigDict(json_schema_extra={"example": {"features": [[5.1, 3.5, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3]]}})
 
 
-class PredictResponse(_Answer):
+class PredictResponse(Answer):
     predictions: list[Label] = Field(description="One per row: the class label, or the value for a regressor")
     run_id: str = Field(description="The run of the model that made every prediction of this answer")
     model_name: str | None = Field(default=None, description="The registered model, if it is one")
@@ -56,70 +56,7 @@ class PredictResponse(_Answer):
     model_config = ConfigDict(json_schema_extra={"example": {"predictions": [0, 1], "run_id": _RUN_ID}})
 
 
-class TrainOptions(_Request):
-    """Everything of a training request but the data."""
-
-    algorithm: Text = Field(description="A registered algorithm")
-    hyperparameters: dict[str, Any] = Field(default_factory=dict, description="As scikit-learn names them")
-    test_size: float = Field(default=0.25, gt=0, lt=1, description="Share of the rows held out for evaluation")
-    random_state: int = Field(default=42, ge=0, le=2**32 - 1)
-    feature_names: list[Text] | None = Field(default=None, description="One per column of `data`")
-    experiment: Text = Field(default="fairlead", description="MLflow experiment; made if it does not exist")
-    run_name: Text | None = None
-    tags: dict[Text, Annotated[str, StringConstraints(max_length=5000)]] = Field(default_factory=dict, max_length=100)
-    model_name: ModelName | None = Field(default=None, description="Registers the model as a new version of this one")
-    alias: Alias | None = Field(default=None, description="Points this alias at the new version; needs `model_name`")
-    load: bool = Field(default=True, description="Whether this server serves the model as soon as it is trained")
-
-
-class TrainRequest(TrainOptions):
-    """A matrix, its target, and what to make of them."""
-
-    data: list[list[float]] = Field(description="Rows of numbers, all of the same length")
-    target: list[Label] = Field(description="One label per row: integers, strings or booleans, not mixed")
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "data": [[5.1, 3.5, 1.4, 0.2], [4.9, 3.0, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3], [5.9, 3.0, 4.2, 1.5]],
-                "target": [0, 0, 1, 1],
-                "algorithm": "random_forest",
-                "hyperparameters": {"n_estimators": 100, "max_depth": 10},
-            }
-        }
-    )
-
-
-class Evaluation(_Answer):
-    """How the metrics came about."""
-
-    method: str
-    train_rows: int
-    test_rows: int
-    reason: str | None = Field(default=None, description="Why no hold-out was possible, if it was not")
-
-
-class TrainResponse(_Answer):
-    run_id: str
-    model_id: str | None = None
-    algorithm: str
-    task: str
-    estimator: str | None = None
-    metrics: dict[str, float]
-    evaluation: Evaluation
-    fitted_on: str | None = Field(default=None, description="Which rows the model that was logged has seen")
-    hyperparameters: dict[str, Any]
-    model_name: str | None = None
-    model_version: str | None = None
-    alias: str | None = None
-    n_features: int
-    classes: list[Label] | None = None
-    duration_seconds: float
-    loaded: bool = Field(description="Whether this server serves the model now")
-    warning: str | None = Field(default=None, description="Why the trained model is not served, if it should be")
-
-
-class LoadResponse(_Answer):
+class LoadResponse(Answer):
     status: Literal["loaded", "already-loaded", "swapped-back"]
     run_id: str
     model_name: str | None = None
@@ -129,24 +66,24 @@ class LoadResponse(_Answer):
     duration_seconds: float
 
 
-class LoadBegun(_Answer):
+class LoadBegun(Answer):
     status: Literal["loading"] = "loading"
     run_id: str
 
 
-class LoadProgress(_Answer):
+class LoadProgress(Answer):
     run_id: str
     stage: str = Field(description="waiting, fetch, check, prove, write or serve")
 
 
-class LoadFailure(_Answer):
+class LoadFailure(Answer):
     run_id: str
     reason: FailureReason
     message: str
     at: datetime
 
 
-class Health(_Answer):
+class Health(Answer):
     status: Literal["ok", "no-model", "draining"]
     role: str
     version: str
@@ -155,17 +92,17 @@ class Health(_Answer):
     uptime_seconds: float
 
 
-class Live(_Answer):
+class Live(Answer):
     status: Literal["ok"] = "ok"
 
 
-class Ready(_Answer):
+class Ready(Answer):
     status: Literal["ready"] = "ready"
     model_loaded: bool
     run_id: str | None
 
 
-class ModelInfo(_Answer):
+class ModelInfo(Answer):
     run_id: str
     model_uri: str
     model_id: str | None
@@ -193,7 +130,7 @@ class ModelInfo(_Answer):
     failed_load: LoadFailure | None = Field(description="The last load, if it failed")
 
 
-class Samples(_Answer):
+class Samples(Answer):
     """Rows of users' requests."""
 
     features: list[list[float | None]] = Field(description="One number a feature; null is a missing value")
@@ -202,14 +139,14 @@ class Samples(_Answer):
     model_config = ConfigDict(json_schema_extra={"example": {"features": [[5.1, 3.5], [6.2, 2.9]], "columns": None}})
 
 
-class RequestCount(_Answer):
+class RequestCount(Answer):
     method: str
     path: str
     status: int
     count: int
 
 
-class Quantiles(_Answer):
+class Quantiles(Answer):
     """Estimated from histogram buckets, so exact to the bucket's bounds only; null without observations."""
 
     mean: float | None = Field(description="Exact, as sum and count are")
@@ -218,7 +155,7 @@ class Quantiles(_Answer):
     p99: float | None
 
 
-class PredictionSummary(_Answer):
+class PredictionSummary(Answer):
     requests: int = Field(description="Answered with 200, by any protocol")
     model_calls: int
     rows: int
@@ -227,25 +164,25 @@ class PredictionSummary(_Answer):
     model_call_milliseconds: Quantiles
 
 
-class TrainingCount(_Answer):
+class TrainingCount(Answer):
     algorithm: str
     outcome: str
     count: int
     mean_seconds: float
 
 
-class LoadCount(_Answer):
+class LoadCount(Answer):
     outcome: str
     count: int
     mean_seconds: float
 
 
-class StatusCount(_Answer):
+class StatusCount(Answer):
     status: int = Field(description="499: the client left before the answer; 0: the answer broke off")
     count: int
 
 
-class Errors(_Answer):
+class Errors(Answer):
     """Answers of 400 and above, without probes and scrapes."""
 
     count: int
@@ -253,12 +190,12 @@ class Errors(_Answer):
     by_status: list[StatusCount]
 
 
-class FeatureDrift(_Answer):
+class FeatureDrift(Answer):
     feature: str
     psi: float
 
 
-class DriftSummary(_Answer):
+class DriftSummary(Answer):
     """How far the newest rows are from the training data, as population stability indices."""
 
     threshold: float = Field(description="Above it a feature or the predictions have drifted")
@@ -268,7 +205,7 @@ class DriftSummary(_Answer):
     why_none: str | None = Field(description="Why there is no index, if there is none")
 
 
-class ModelReference(_Answer):
+class ModelReference(Answer):
     run_id: str
     model_name: str | None
     model_version: str | None
@@ -278,7 +215,7 @@ class ModelReference(_Answer):
     loaded_at: datetime
 
 
-class MetricsSummary(_Answer):
+class MetricsSummary(Answer):
     """Since this process started; `/metrics` has the same figures for Prometheus, which keeps them."""
 
     since: datetime

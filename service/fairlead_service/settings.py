@@ -61,12 +61,18 @@ class Settings(BaseSettings):
     """Longest body of `/predict`; a longer one is refused while it is being read."""
     max_train_body_bytes: Annotated[int, Field(gt=0)] = 32 * 2**20
     """Longest body of `/train`. Parsing holds the interpreter for about 10 ms per MiB: larger data belong in MLflow."""
+    max_upload_bytes: Annotated[int, Field(gt=0)] = 256 * 2**20
+    """Longest body of `/train` with a CSV or Parquet file, and longest file fetched from MLflow. It is kept on disk."""
     max_batch_rows: Annotated[int, Field(gt=0)] = 10_000
     """Most rows in one `/predict`."""
     max_train_rows: Annotated[int, Field(gt=0)] = 1_000_000
     """Most rows in one `/train`."""
+    max_train_columns: Annotated[int, Field(gt=0)] = 10_000
+    """Most columns of one `/train`."""
     body_timeout_seconds: Annotated[float, Field(gt=0)] = 30
     """How long a client may take to send a body."""
+    upload_timeout_seconds: Annotated[float, Field(gt=0)] = 600
+    """How long a client may take to send a file."""
     max_waiting_rows: Annotated[int, Field(gt=0)] = 100_000
     """Rows that may wait for a model that is slower than its clients; requests beyond are answered 503 at once."""
     predict_threads: Annotated[int, Field(gt=0, le=64)] = 2

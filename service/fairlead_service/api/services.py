@@ -3,12 +3,12 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from fastapi import Depends, Request
 from starlette.routing import Route
@@ -17,6 +17,7 @@ from fairlead_service.inference.body import Headers
 from fairlead_service.inference.engine import Engine
 from fairlead_service.inference.raw import Handle, RawEndpoint, Refuse, problem_reply
 from fairlead_service.jobs import Children, Lane
+from fairlead_service.ledger import Ledger
 from fairlead_service.models.slot import Serving, Slot, prepare
 from fairlead_service.models.store import Store
 from fairlead_service.models.wanted import LoadState
@@ -26,6 +27,10 @@ from fairlead_service.observability.requests import Observer
 from fairlead_service.observability.tracing import Tracing
 from fairlead_service.server import Drain
 from fairlead_service.settings import Settings
+
+if TYPE_CHECKING:
+    from fairlead_service.api.algorithms import Catalogue
+    from fairlead_service.api.trainings import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +57,14 @@ class Services:
     drain: Drain
     observer: Observer
     threads: ThreadPoolExecutor
+    catalogue: "Catalogue"
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
     load_state: LoadState = field(default_factory=LoadState)
+    ledger: Ledger = field(default_factory=lambda: Ledger(None))
+    running: dict[str, "Job"] = field(default_factory=dict)
+    """Trainings that have not ended, by id."""
+    _background: set["asyncio.Task[None]"] = field(default_factory=set)
     _store: Store | None = None
     _activation: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -70,6 +80,16 @@ class Services:
 
     def open_store(self, directory: Path) -> None:
         self._store = Store(directory)
+
+    def open_ledger(self) -> None:
+        """Beside the bundles; in memory if the directory is another server's."""
+        self.ledger = Ledger(self.store.trainings)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work that nobody waits for, until the server leaves."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def activate(self, directory: Path) -> tuple[Serving | None, Serving]:
         """Serves the bundle in `directory` from the next request on; returns what served before and what serves now.
@@ -97,6 +117,13 @@ class Services:
         self.trainings.close()
         self.loads.close()
         await self.children.close()
+        ending = [job.task for job in self.running.values() if job.task is not None]
+        if ending:
+            await asyncio.wait(ending)
+        for task in self._background:
+            task.cancel()
+        if self._store is not None:
+            self._store.close()
 
 
 def _remember(store: Store, directory: Path) -> None:

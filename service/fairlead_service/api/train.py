@@ -1,40 +1,46 @@
-"""`POST /train`: data in, a run in MLflow and a served model out."""
+"""`POST /train`: data in, a run in MLflow and a served model out; `/train/jobs`: what becomes of it meanwhile."""
 
 import asyncio
-import logging
-import time
-from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as PathParameter
 
 from fairlead_service import errors
-from fairlead_service.api.openapi import json_body
+from fairlead_service.api import trainings, upload
+from fairlead_service.api.openapi import train_body
 from fairlead_service.api.services import Services, Use, client_address
-from fairlead_service.api.train_request import TrainInput, decode_train
-from fairlead_service.errors import BODY_PROBLEMS, Problem, openapi_responses
-from fairlead_service.inference.body import check_json, read_body
-from fairlead_service.jobs import Limits
-from fairlead_service.models.bundle import BundleError
-from fairlead_service.models.slot import ModelError
-from fairlead_service.observability import logs
-from fairlead_service.schemas import TrainRequest, TrainResponse
+from fairlead_service.api.train_request import TrainInput, decode_options, decode_train
+from fairlead_service.errors import BODY_PROBLEMS, openapi_responses
+from fairlead_service.inference.body import check_identity, check_json, read_body
+from fairlead_service.schemas_train import JobState, TrainingJob, TrainingJobs, TrainResponse
 
 ALGORITHMS: Final = "fairlead.algorithms"
 """Entry point group. The server reads names only: loading an entry point would import scikit-learn."""
 
+_BEGUN: Final[dict[int | str, dict[str, Any]]] = {
+    202: {"model": TrainingJob, "description": "It is queued; the header Location says where to follow it"}
+}
 router = APIRouter(tags=["training"])
+
+Wait = Annotated[bool, Query(description="Whether to answer only when the model is trained")]
+JobId = Annotated[str, PathParameter(description="As `POST /train` answered", pattern=r"^[0-9a-f]{32}$")]
+State = Annotated[JobState | None, Query(description="Only jobs in this state")]
+Limit = Annotated[int, Query(ge=1, le=200, description="Most jobs to list")]
 
 
 @router.post(
     "/train",
     summary="Train a model, track it in MLflow, and serve it",
+    response_model=TrainResponse,
     response_model_exclude_none=True,
-    responses=openapi_responses(
+    responses=_BEGUN
+    | openapi_responses(
         *BODY_PROBLEMS,
+        errors.TrainingCancelled,
         errors.TooManyRows,
         errors.UnknownAlgorithm,
         errors.InvalidHyperparameter,
@@ -46,91 +52,108 @@ router = APIRouter(tags=["training"])
         errors.ShuttingDown,
         errors.ChildTimedOut,
     ),
-    openapi_extra=json_body(TrainRequest),
+    openapi_extra=train_body(),
 )
-async def train(request: Request, services: Use) -> TrainResponse:
+async def train(request: Request, services: Use, wait: Wait = True) -> TrainResponse | Response:
     """Trains in a process of its own, one at a time; predictions go on meanwhile.
 
-    The answer comes when the training is done. A client that leaves earlier does not end it: the run is in MLflow,
-    and the model is served if that was asked for. `evaluation` says how the metrics came about.
+    The data are a matrix in the JSON body, a CSV or Parquet file beside it (`multipart/form-data` with the parts
+    `request` and `file`), or a file among MLflow's artifacts (`data_uri`). The answer comes when the training is done,
+    or at once with `wait=false`. A client that leaves earlier does not end it: the run is in MLflow, the job under
+    `/train/jobs`, and the model is served if that was asked for. `evaluation` says how the metrics came about.
     """
-    settings = services.settings
     services.trainings.check_place()
-    headers = dict(request.scope["headers"])
+    directory = await asyncio.to_thread(services.store.new_job)
+    try:
+        training, data = await _receive(request, services, directory)
+        job = trainings.begin(services, training.options, directory, client_address(request), data)
+    except BaseException:
+        await asyncio.shield(asyncio.to_thread(services.store.discard, directory))
+        raise
+    if wait:
+        return await trainings.outcome(job)
+    location = {"Location": f"{request.scope.get('root_path', '')}/train/jobs/{job.record.id}"}
+    return Response(job.record.model_dump_json(exclude_none=True), 202, location, "application/json")
+
+
+@router.get(
+    "/train/jobs",
+    summary="The trainings that were asked for",
+    response_model_exclude_none=True,
+    responses=openapi_responses(errors.InvalidInput),
+)
+async def jobs(services: Use, state: State = None, limit: Limit = 50) -> TrainingJobs:
+    """Those of this server, the newest first: all that have not ended, and the last that have."""
+    found = [job for job in services.ledger.all() if state is None or job.state is state]
+    return TrainingJobs(jobs=found[:limit])
+
+
+@router.get(
+    "/train/jobs/{job_id}",
+    summary="How far a training is, or how it ended",
+    response_model_exclude_none=True,
+    responses=openapi_responses(errors.JobNotFound, errors.InvalidInput),
+)
+async def job(job_id: JobId, services: Use) -> TrainingJob:
+    """`result` or `problem` is what a client that waited got. It is known after a restart of the server, too; a job
+    that had not ended by then is `Interrupted`, and so is its run in MLflow."""
+    return _found(services, job_id)
+
+
+@router.delete(
+    "/train/jobs/{job_id}",
+    summary="Cancel a training",
+    response_model_exclude_none=True,
+    responses=openapi_responses(errors.JobNotFound, errors.JobEnded, errors.InvalidInput),
+)
+async def cancel(job_id: JobId, services: Use) -> TrainingJob:
+    """Answers when its process has ended. Its run in MLflow is KILLED, and whoever waits for it is told."""
+    record = _found(services, job_id)
+    running = services.running.get(job_id)
+    if running is None:
+        raise errors.JobEnded(f"job {job_id} has ended: {record.state.value}")
+    return await trainings.cancel(services, running)
+
+
+def _found(services: Services, job_id: str) -> TrainingJob:
+    record = services.ledger.get(job_id)
+    if record is None:
+        raise errors.JobNotFound(f"no job {job_id} on this server; GET /train/jobs lists those it knows")
+    return record
+
+
+async def _receive(request: Request, services: Services, directory: Path) -> tuple[TrainInput, str]:
+    """The request, its files in `directory`, and what to call its data."""
+    settings, headers = services.settings, dict(request.scope["headers"])
+    algorithms = entry_points(group=ALGORITHMS).names
+    limits = {
+        "rows": settings.max_train_rows,
+        "columns": settings.max_train_columns,
+        "bytes": settings.max_upload_bytes,
+    }
+    if headers.get(b"content-type", b"").split(b";")[0].strip().lower() == upload.MEDIA_TYPE:
+        check_identity(headers)
+        sent = await upload.read(
+            headers,
+            request.receive,
+            directory,
+            limit=settings.max_upload_bytes,
+            seconds=settings.upload_timeout_seconds,
+        )
+        training = decode_options(sent.request, algorithms)
+        more = {"data_file": sent.file, "data_name": sent.name, "limits": limits}
+        await asyncio.to_thread(_write, directory, training, more)
+        return training, f"upload of {sent.name}"
     check_json(headers)
     body = await read_body(
         headers, request.receive, limit=settings.max_train_body_bytes, seconds=settings.body_timeout_seconds
     )
-    algorithms = entry_points(group=ALGORITHMS).names
     training = await asyncio.to_thread(decode_train, body, settings.max_train_rows, algorithms)
-    del body  # the matrix is enough to hold while it waits for its turn
-    return await asyncio.shield(asyncio.create_task(_train(services, training, client_address(request))))
+    await asyncio.to_thread(_write, directory, training, {"limits": limits})
+    return training, training.options.data_uri or "request"
 
 
-async def _train(services: Services, training: TrainInput, client: str) -> TrainResponse:
-    options = training.options
-    fields = {"algorithm": options.algorithm, "model_name": options.model_name, "rows": len(training.matrix)}
-    try:
-        async with services.trainings.turn():
-            answer = await _run(services, training)
-    except Problem as problem:
-        logs.audit("train", "failed", client, **fields, problem=problem.slug)
-        raise
-    except BaseException:
-        logs.audit("train", "failed", client, **fields, problem=errors.InternalError.slug)
-        raise
-    logs.audit("train", "succeeded", client, **fields, run_id=answer.run_id, loaded=answer.loaded)
-    return answer
-
-
-async def _run(services: Services, training: TrainInput) -> TrainResponse:
-    """One training from its files on disk to its model in the slot."""
-    store = services.store
-    job, bundle = store.new_job(), store.new_bundle()
-    try:
-        await asyncio.to_thread(_write, job, training)
-        result = await _child(services, training.options.algorithm, job, bundle)
-        loaded, warning = await _serve(services, bundle) if training.options.load else (False, None)
-        return TrainResponse.model_validate({**result, "loaded": loaded, "warning": warning})
-    finally:
-        store.discard(job)
-        current = services.slot.current
-        if current is None or current.bundle.directory != bundle:
-            store.discard(bundle)
-
-
-async def _child(services: Services, algorithm: str, job: Path, bundle: Path) -> Mapping[str, Any]:
-    settings = services.settings
-    started = time.perf_counter()
-    outcome = "failed"
-    with services.tracing.span("train", {"fairlead.algorithm": algorithm}):
-        try:
-            result = await services.children.run(
-                [*services.commands.train, "--request", job, "--bundle", bundle],
-                Limits(
-                    seconds=settings.train_timeout_seconds,
-                    grace_seconds=settings.child_grace_seconds,
-                    niceness=settings.child_nice,
-                    memory_bytes=settings.child_memory_bytes,
-                ),
-                environment=services.tracing.child_environment(),
-            )
-            outcome = "succeeded"
-            return result
-        finally:
-            services.metrics.training(algorithm, outcome, time.perf_counter() - started)
-
-
-async def _serve(services: Services, bundle: Path) -> tuple[bool, str | None]:
-    """The run is in MLflow by now, so a model that can't be served here is a warning in the answer, not an error."""
-    try:
-        await services.activate(bundle)
-    except (BundleError, ModelError) as error:
-        logs.event("log", f"the trained model is not served: {error}", logging.WARNING)
-        return False, f"trained and tracked, but not served: {error}"
-    return True, None
-
-
-def _write(job: Path, training: TrainInput) -> None:
-    np.save(job / "data.npy", training.matrix, allow_pickle=False)
-    (job / "request.json").write_bytes(training.to_json())
+def _write(directory: Path, training: TrainInput, more: dict[str, Any]) -> None:
+    if training.matrix is not None:
+        np.save(directory / "data.npy", training.matrix, allow_pickle=False)
+    (directory / "request.json").write_bytes(training.to_json(**more))

@@ -16,7 +16,7 @@ from fairlead_service.errors import FieldError, InvalidInput, MalformedBody, Unk
 from fairlead_service.inference import codec
 from fairlead_service.inference.codec import Expected
 from fairlead_service.models.backends import Matrix
-from fairlead_service.schemas import TrainOptions
+from fairlead_service.schemas_train import TrainOptions
 
 _KINDS: Final = {bool: "a boolean", int: "an integer", float: "a number", str: "a string"}
 _MAX_LABEL_CHARACTERS: Final = 1000
@@ -24,37 +24,53 @@ _MAX_LABEL_CHARACTERS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class TrainInput:
-    matrix: Matrix
-    target: list[Any]
-    options: TrainOptions
+    """A matrix with its target, or neither: then the data are a table that is yet to be read."""
 
-    def to_json(self) -> bytes:
+    options: TrainOptions
+    matrix: Matrix | None = None
+    target: list[Any] | None = None
+
+    def to_json(self, **more: Any) -> bytes:
         """`request.json` as the training process reads it, without the matrix."""
         fields = self.options.model_dump(exclude={"load"}, exclude_none=True)
-        return orjson.dumps({**fields, "target": self.target})
+        target = {} if self.target is None else {"target": self.target}
+        return orjson.dumps({**fields, **target, **more})
 
 
 def decode_train(body: bytes, max_rows: int, algorithms: Collection[str]) -> TrainInput:
-    """Raises MalformedBody, InvalidInput, TooManyRows or UnknownAlgorithm."""
+    """A whole request. Raises MalformedBody, InvalidInput, TooManyRows or UnknownAlgorithm."""
     expected = Expected(field="data", max_rows=max_rows)
-    document = codec.parse_object(body, expected)
-    if _has_duplicate_keys(body, document):
-        raise MalformedBody("a key appears twice in one object of the body; send each once")
+    document = _document(body, expected)
+    if "data_uri" in document:
+        options = _options(document, algorithms, "data_uri names the data")
+        if options.target_column is None:
+            raise _invalid("/target_column", "target_column is missing: which column of the table is the target?")
+        return TrainInput(options)
     for field in ("data", "target", "algorithm"):
         if field not in document:
-            raise _invalid(f"/{field}", f"{field} is missing; data, target and algorithm are required")
+            raise _invalid(
+                f"/{field}",
+                f"{field} is missing; data, target and algorithm are required, or data_uri in place of data",
+            )
     data, target = document.pop("data"), document.pop("target")
-    options = _options(document)
-    if options.algorithm not in algorithms:
-        known = ", ".join(sorted(algorithms))
-        detail = f"algorithm {options.algorithm!r} is not known; known are {known}"
-        raise UnknownAlgorithm(detail, [FieldError(pointer="/algorithm", detail=detail)])
+    options = _options(document, algorithms)
+    if options.target_column is not None:
+        raise _invalid("/target_column", "target_column is for a table; the target of data is in target")
     matrix = codec.matrix(data, expected)
     _check_target(target, len(matrix))
     _check_names(options, matrix.shape[1])
-    if options.alias is not None and options.model_name is None:
-        raise _invalid("/alias", "alias needs model_name: it is the name of a version of a registered model")
-    return TrainInput(matrix, target, options)
+    return TrainInput(options, matrix, target)
+
+
+def decode_options(body: bytes, algorithms: Collection[str]) -> TrainInput:
+    """The request beside a table that was uploaded. Raises MalformedBody, InvalidInput or UnknownAlgorithm."""
+    document = _document(body, Expected(field="data", max_rows=0))
+    if "data_uri" in document:
+        raise _invalid("/data_uri", "the data are in the file that was sent; leave out data_uri")
+    options = _options(document, algorithms, "the data are in the file that was sent")
+    if options.target_column is None:
+        raise _invalid("/target_column", "target_column is missing: which column of the file is the target?")
+    return TrainInput(options)
 
 
 def invalid_from(error: ValidationError) -> InvalidInput:
@@ -71,15 +87,34 @@ def from_pydantic(found: list[tuple[tuple[int | str, ...], str]]) -> InvalidInpu
     return InvalidInput("; ".join(error.detail for error in errors[:5]), errors)
 
 
-def _options(document: dict[str, Any]) -> TrainOptions:
+def _document(body: bytes, expected: Expected) -> dict[str, Any]:
+    document = codec.parse_object(body, expected)
+    if _has_duplicate_keys(body, document):
+        raise MalformedBody("a key appears twice in one object of the body; send each once")
+    return document
+
+
+def _options(document: dict[str, Any], algorithms: Collection[str], where: str | None = None) -> TrainOptions:
+    """`where` the data are, if not in the document."""
+    for field in ("data", "target"):
+        if where is not None and field in document:
+            raise _invalid(f"/{field}", f"{where}; leave out {field}")
     unknown = sorted(document.keys() - TrainOptions.model_fields.keys())
     if unknown:
         known = ", ".join(["data", "target", *TrainOptions.model_fields])
         raise _invalid(f"/{unknown[0]}", f"unknown field {unknown[0]!r}; known are {known}")
     try:
-        return TrainOptions.model_validate(document)
+        options = TrainOptions.model_validate(document)
     except ValidationError as error:
         raise invalid_from(error) from None
+    if options.algorithm not in algorithms:
+        known = ", ".join(sorted(algorithms))
+        detail = f"algorithm {options.algorithm!r} is not known; known are {known}"
+        raise UnknownAlgorithm(detail, [FieldError(pointer="/algorithm", detail=detail)])
+    for field in ("alias", "semantic_version", "description"):
+        if getattr(options, field) is not None and options.model_name is None:
+            raise _invalid(f"/{field}", f"{field} needs model_name: it belongs to a version of a registered model")
+    return options
 
 
 def _check_target(target: object, rows: int) -> None:

@@ -21,12 +21,7 @@ async def read_body(headers: Headers, receive: Receive, *, limit: int, seconds: 
     Nothing over the limit is ever held: what comes after a refusal is dropped by the server as it arrives. Closing
     the connection instead would reset it, and the client might never see the answer.
     """
-    length = headers.get(b"content-length")
-    if length is not None:
-        if not length.isdigit():
-            raise MalformedBody("Content-Length is not a number")
-        if int(length) > limit:
-            raise _too_large(limit)
+    check_length(headers, limit)
     body = bytearray()  # not a list of chunks: of single bytes it would take forty times their size
     try:
         async with asyncio.timeout(seconds):
@@ -36,15 +31,22 @@ async def read_body(headers: Headers, receive: Receive, *, limit: int, seconds: 
                     raise DisconnectError
                 chunk: bytes = message.get("body", b"")
                 if len(body) + len(chunk) > limit:
-                    raise _too_large(limit)
+                    raise too_large(limit)
                 if not message.get("more_body", False):
                     return bytes(body + chunk) if body else chunk
                 body += chunk
     except TimeoutError:
-        raise BodyTimeout(
-            f"{len(body)} bytes arrived in {seconds:g} s; send the whole body within that time",
-            headers={"Connection": "close"},
-        ) from None
+        raise too_slow(len(body), seconds) from None
+
+
+def check_length(headers: Headers, limit: int) -> None:
+    """Raises Problem for a body that says it is too long, or nonsense."""
+    length = headers.get(b"content-length")
+    if length is not None:
+        if not length.isdigit():
+            raise MalformedBody("Content-Length is not a number")
+        if int(length) > limit:
+            raise too_large(limit)
 
 
 def check_json(headers: Headers) -> None:
@@ -66,5 +68,10 @@ def check_identity(headers: Headers) -> None:
         raise UnsupportedMediaType(f"Content-Encoding is {shown!r}; send the body as it is, not compressed")
 
 
-def _too_large(limit: int) -> BodyTooLarge:
+def too_slow(arrived: int, seconds: float) -> BodyTimeout:
+    detail = f"{arrived} bytes arrived in {seconds:g} s; send the whole body within that time"
+    return BodyTimeout(detail, headers={"Connection": "close"})
+
+
+def too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"the body is longer than {limit} bytes, the most this path takes; send fewer rows a request")

@@ -55,6 +55,11 @@ class Store:
             self._jobs.mkdir()
             self._remove_leftovers()
 
+    @property
+    def trainings(self) -> Path | None:
+        """Where records of trainings are kept; None if another server keeps its own there."""
+        return self._root / "trainings" if self._owner else None
+
     def current(self) -> Path | None:
         """The bundle that served last, if any."""
         kept = self._kept()
@@ -92,7 +97,10 @@ class Store:
         shutil.rmtree(path, ignore_errors=True)
 
     def close(self) -> None:
-        os.close(self._lock)
+        """Lets another server own the directory."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _kept(self) -> list[str]:
         try:
@@ -108,9 +116,10 @@ class Store:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _take_lock(self) -> bool:
-        self._lock = os.open(self._root / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        lock = os.open(self._root / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        self._lock: int | None = lock
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             logs.event("log", f"another server uses {self._root}: nothing will be removed there", level=logging.WARNING)
             return False

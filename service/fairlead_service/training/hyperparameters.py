@@ -13,6 +13,8 @@ from fairlead_service.contract import TrainingReason
 from fairlead_service.training.errors import TrainingError
 from fairlead_service.training.plugins import suggestion
 
+_NO_VALUE: Final = ("deprecated", "warn")
+"""Defaults that say whether a hyperparameter was set, and are refused when set."""
 _BY_TYPE: Final[Mapping[str, dict[str, Any]]] = {
     "boolean": {"type": "boolean"},
     "NoneType": {"type": "null"},
@@ -59,7 +61,7 @@ def schema(kind: Callable[..., Any]) -> dict[str, Any]:
     for name, default in sorted(defaults.items()):
         found = _either(constraints.get(name, ()))
         if found is not None:
-            properties[name] = found | ({"default": default} if _is_json(default) else {})
+            properties[name] = found | ({"default": default} if _is_json(default) and default not in _NO_VALUE else {})
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 

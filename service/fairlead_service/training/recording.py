@@ -202,10 +202,17 @@ def register(model: LoggedModel, name: str, request: TrainingRequest) -> Registr
 def interrupt(run_id: str) -> None:
     """Ends a run whose training was cut off, if it has not ended: KILLED, with a tag that says why."""
     import mlflow
+    from mlflow.exceptions import RestException
 
     client = mlflow.MlflowClient()
     with mlflow_errors():
-        if client.get_run(run_id).info.status not in ("RUNNING", "SCHEDULED"):
+        try:
+            status = client.get_run(run_id).info.status
+        except RestException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return  # somebody has deleted it for good
+            raise
+        if status not in ("RUNNING", "SCHEDULED"):
             return
         client.set_tag(run_id, "fairlead.interrupted", "the server that trained this model ended before it was done")
         client.set_terminated(run_id, "KILLED")

@@ -1,14 +1,14 @@
 """The request that the server leaves for the trainer: `request.json` in a directory, and the data beside it."""
 
-import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from fairlead_service.contract import TrainingReason
 from fairlead_service.models.bundle import Label
+from fairlead_service.schemas_train import Search
 from fairlead_service.training.errors import TrainingError
 
 REQUEST_FILE: Final = "request.json"
@@ -18,40 +18,6 @@ MATRIX_FILE: Final = "data.npy"
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Range(_Part):
-    """Between `low` and `high`, both included; whole numbers if both are."""
-
-    low: int | float
-    high: int | float
-    log: bool = False
-    """Uniform in the logarithm: as many between 0.01 and 0.1 as between 0.1 and 1."""
-
-    @property
-    def whole(self) -> bool:
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    @model_validator(mode="after")
-    def _low_is_low(self) -> "Range":
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ValueError("low must be less than high, and both finite")
-        if self.log and self.low <= 0:
-            raise ValueError("a logarithmic range must be above 0")
-        return self
-
-
-class Search(_Part):
-    """A search for hyperparameters: every candidate is cross-validated, the best one is trained."""
-
-    method: Literal["grid", "random"]
-    parameters: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)] | Range], Field(min_length=1)]
-    """For each hyperparameter the values to try, or (random) a range to draw from."""
-    iterations: Annotated[int, Field(ge=1)] = 20
-    """Candidates of a random search."""
-    folds: Annotated[int, Field(ge=2, le=20)] = 3
-    metric: str | None = None
-    """What the best is best in; accuracy or r2 by default."""
 
 
 class Limits(_Part):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from fairlead_service.contract import TrainingReason
+from fairlead_service.schemas_train import Range, Search
 from fairlead_service.training.errors import TrainingError
 from fairlead_service.training.metrics import Metric, Scored, evaluate
-from fairlead_service.training.request import Range, Search
 from fairlead_service.training.splits import Fold
 
 if TYPE_CHECKING:

@@ -64,6 +64,24 @@ def hang(fifo: str, stubborn: str = "") -> None:
         signal.pause()
 
 
+def say_then_hang(fifo: str, progress: str) -> None:
+    """One line of progress; once somebody reads the fifo, it waits for ever."""
+    if progress != "{}":
+        say(kind="progress", **json.loads(progress))
+    with open(fifo, "w") as file:
+        file.write("said")
+    while True:
+        signal.pause()
+
+
+def note(path: str) -> None:
+    """Leaves what comes after its own arguments in a file."""
+    with open(f"{path}.part", "w") as file:
+        file.write(" ".join(sys.argv[sys.argv.index("--") + 1 :]))
+    os.replace(f"{path}.part", path)
+    say(kind="result", value={})
+
+
 def babble() -> None:
     """Writes what is no message, to both outputs, more than a pipe holds."""
     sys.stdout.write("not a message\n{}\n" + "x" * 100 + "\n")

@@ -8,13 +8,15 @@ import jsonschema
 import pytest
 
 from fairlead_service import contract
+from fairlead_service.api.services import Commands
 from fairlead_service.api.train_request import decode_train
 from fairlead_service.app import create_app
 from fairlead_service.errors import MEDIA_TYPE
 from fairlead_service.inference.codec import Expected, decode_predict
-from fairlead_service.schemas import PredictRequest, TrainRequest
+from fairlead_service.schemas import PredictRequest
+from fairlead_service.schemas_train import TrainRequest
 from fairlead_service.settings import Settings
-from tests.unit.service.support import api_settings, running
+from tests.unit.service.support import api_settings, fake, running
 
 ALGORITHMS = ("gradient_boosting", "logistic_regression", "random_forest")
 
@@ -37,7 +39,9 @@ def test_the_paths_are_those_of_the_roles(document: dict[str, Any]) -> None:
     both |= {"/v2", "/v2/health/live", "/v2/health/ready", "/v2/repository/index", "/invocations", "/ping", "/version"}
     model = "/v2/models/{name}"
     both |= {f"{path}{more}" for path in (model, f"{model}/versions/{{version}}") for more in ("", "/ready", "/infer")}
-    assert document["paths"].keys() == both | {"/train", "/model/load/{run_id}"}
+    assert document["paths"].keys() == both | {
+        "/algorithms", "/train", "/train/jobs", "/train/jobs/{job_id}", "/model/load/{run_id}",
+    }  # fmt: skip
     assert create_app(Settings(role="predictor")).openapi()["paths"].keys() == both
     swapping = Settings(role="predictor", hot_swap=True)
     assert create_app(swapping).openapi()["paths"].keys() == both | {"/model/load/{run_id}"}
@@ -49,9 +53,12 @@ def test_predictions_are_what_the_operator_takes_for_them(document: dict[str, An
 
 
 def test_every_route_that_can_fail_documents_its_problems(document: dict[str, Any]) -> None:
-    statuses = {path: set(operation["responses"]) - {"200"} for path, _, operation in operations(document)}
+    statuses: dict[str, set[str]] = {}
+    for path, _, operation in operations(document):
+        statuses[path] = statuses.get(path, set()) | set(operation["responses"]) - {"200"}
     assert statuses["/predict"] == {"400", "408", "413", "415", "422", "500", "503"}
-    assert statuses["/train"] == {"400", "408", "413", "415", "422", "429", "500", "503", "504"}
+    assert statuses["/train"] == {"202", "400", "408", "409", "413", "415", "422", "429", "500", "503", "504"}
+    assert statuses["/train/jobs/{job_id}"] == {"404", "409", "422"}
     assert statuses["/model/load/{run_id}"] == {"202", "401", "404", "422", "429", "500", "503", "504"}
     assert statuses["/model/info"] == {"503"}
     assert statuses["/health/ready"] == {"503"}
@@ -100,11 +107,21 @@ def test_what_is_documented_is_what_is_read() -> None:
     """The fields of the documentation's classes are those that the decoders take."""
     defaults = {"test_size": 0.5, "random_state": 1, "load": False, "model_name": "m", "alias": "a"}
     texts = {"experiment": "e", "run_name": "r", "tags": {"k": "v"}, "feature_names": ["x"], "hyperparameters": {}}
+    texts |= {"semantic_version": "1.0.0-rc.1", "description": "d"}
+    search = {
+        "method": "random",
+        "parameters": {"max_depth": [1, 2], "n_estimators": {"low": 1, "high": 9, "log": True}},
+    }
+    work = {"search": search | {"iterations": 3, "folds": 2, "metric": "f1"}, "cross_validation": 3, "plots": False}
     required = {"data": [[1], [2]], "target": ["a", "b"], "algorithm": "random_forest"}
-    full = required | defaults | texts
-    assert full.keys() == TrainRequest.model_fields.keys()
+    table = {"data_uri": "runs:/x/y.csv", "target_column": "kind", "log_data": True}
+    full = required | defaults | texts | work
+    assert (full | table).keys() == TrainRequest.model_fields.keys()
     left = json.loads(decode_train(json.dumps(full).encode(), 9, ALGORITHMS).to_json())
-    assert left == {key: value for key, value in full.items() if key not in ("data", "load")}
+    assert left == {key: value for key, value in full.items() if key not in ("data", "load")} | {"log_data": False}
+    by_uri = {key: value for key, value in full.items() if key not in ("data", "target")} | table
+    left = json.loads(decode_train(json.dumps(by_uri).encode(), 9, ALGORITHMS).to_json())
+    assert left == {key: value for key, value in by_uri.items() if key != "load"}
 
 
 def validate(document: dict[str, Any], schema: dict[str, Any], value: object) -> None:
@@ -119,7 +136,34 @@ def references(value: object) -> list[str]:
 
 
 async def test_the_documentation_is_where_the_root_says_it_is(tmp_path: Path) -> None:
-    async with running(api_settings(tmp_path)) as (client, _):
+    async with running(api_settings(tmp_path), Commands(describe=fake("fail", "TrainingFailed", "no"))) as (client, _):
         assert 'href="docs"' in (await client.get("/")).text
         assert (await client.get("/docs")).status_code == 200
         assert (await client.get("/openapi.json")).json()["info"]["title"] == "Fairlead"
+
+
+async def test_hyperparameters_are_documented_as_the_algorithms_say(tmp_path: Path) -> None:
+    async with running(api_settings(tmp_path)) as (client, _):
+        known = (await client.get("/algorithms")).json()
+        documented = (await client.get("/openapi.json")).json()
+    by_name = {algorithm["name"]: algorithm for algorithm in known["algorithms"]}
+    assert by_name.keys() == set(ALGORITHMS)
+    assert {metric["name"] for metric in known["metrics"]} >= {"accuracy", "roc_auc", "r2"}
+    schema = documented["components"]["schemas"]["TrainRequest"]["properties"]["hyperparameters"]
+    for good in (
+        {},
+        {"n_estimators": 100, "max_depth": 10},
+        {"C": 0.5},
+        {"learning_rate": 0.1, "max_features": "sqrt"},
+    ):
+        validate(documented, schema, good)
+    for bad in ({"n_estimator": 100}, {"n_estimators": 0}, {"max_depth": "deep"}, {"C": -1.0}):
+        with pytest.raises(jsonschema.ValidationError):
+            validate(documented, schema, bad)
+    for algorithm in known["algorithms"]:
+        defaults = {
+            name: rule["default"]
+            for name, rule in algorithm["hyperparameters"]["properties"].items()
+            if "default" in rule
+        }
+        jsonschema.validate(defaults, algorithm["hyperparameters"])

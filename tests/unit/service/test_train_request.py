@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fairlead_service.api.train_request import TrainInput, decode_train
 from fairlead_service.errors import InvalidInput, MalformedBody, Problem
-from fairlead_service.schemas import TrainRequest
+from fairlead_service.schemas_train import TrainRequest
 
 ALGORITHMS = ("random_forest",)
 GOOD: dict[str, Any] = {"data": [[1, 2], [3, 4.5]], "target": [0, 1], "algorithm": "random_forest"}

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
 
+from fairlead_service.schemas_train import Search
 from fairlead_service.training import metrics, search, splits
 from fairlead_service.training.errors import TrainingError
 from fairlead_service.training.metrics import Metric
-from fairlead_service.training.request import Search
 
 X = np.random.default_rng(0).random((60, 2))
 Y = (X[:, 0] > 0.5).astype(int)

@@ -1,0 +1,25 @@
+"""`/openapi.json` and `/docs`: as FastAPI has them, but with what the installed algorithms take."""
+
+from fastapi import APIRouter, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.responses import HTMLResponse, JSONResponse
+
+from fairlead_service import contract
+from fairlead_service.api import algorithms, openapi
+from fairlead_service.api.services import Use
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/openapi.json")
+async def document(request: Request, services: Use) -> JSONResponse:
+    found = request.app.openapi()
+    if services.settings.role == contract.ROLE_API:
+        found = openapi.with_algorithms(found, await algorithms.described(services))
+    return JSONResponse(found)
+
+
+@router.get("/docs")
+async def docs(request: Request) -> HTMLResponse:
+    root = request.scope.get("root_path", "").rstrip("/")
+    return get_swagger_ui_html(openapi_url=f"{root}/openapi.json", title=f"{request.app.title} - Swagger UI")
