@@ -49,6 +49,7 @@ class Store:
         self._jobs = self._root / "jobs"
         for path in (self._bundles, self._jobs):
             path.mkdir(parents=True, exist_ok=True)
+        self._lock: int | None = None
         self._owner = self._take_lock()
         if self._owner:
             shutil.rmtree(self._jobs)
@@ -117,7 +118,7 @@ class Store:
 
     def _take_lock(self) -> bool:
         lock = os.open(self._root / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-        self._lock: int | None = lock
+        self._lock = lock
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

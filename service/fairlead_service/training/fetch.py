@@ -46,13 +46,15 @@ def fetch(uri: str, client: TrackingClient, directory: Path, limit: int) -> Path
 
 def _place(uri: str, client: TrackingClient, follow: bool = True) -> str:
     """The file's path among the artifacts that the tracking server hands out."""
+    if not uri.startswith(("runs:/", "mlflow-artifacts:/")):
+        raise _refused(f"{uri[:200]!r} is not in MLflow's artifacts; {_SAY}")
     if _ODD.search(uri) or any(part in ("", ".", "..") for part in uri.partition(":/")[2].split("/")):
         raise _refused(f"{uri[:200]!r} is no plain path; {_SAY}")
     if found := _PROXIED.fullmatch(uri):
         return found["path"]
     found = _RUN.fullmatch(uri)
     if found is None or (found["path"] is None and not follow):
-        raise _refused(f"{uri[:200]!r} is not in MLflow's artifacts; {_SAY}")
+        raise _refused(f"{uri[:200]!r} names no run by its 32 hexadecimal digits; {_SAY}")
     run = _run(client, found["run"])
     if found["path"] is None:
         return _place(_only_dataset(found["run"], run), client, follow=False)
