@@ -18,7 +18,7 @@ def test_pods_meet_the_restricted_standard(helm: Helm, profile: str) -> None:
         assert security.get("runAsUser", 1) != 0, whose
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys(), whose
         for volume in pod.get("volumes", []):
-            assert volume.keys() & {"emptyDir", "persistentVolumeClaim"}, f"{whose}: {volume}"
+            assert volume.keys() & {"configMap", "emptyDir", "persistentVolumeClaim", "secret"}, f"{whose}: {volume}"
         for container in containers(pod):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,

@@ -68,14 +68,21 @@ def mlflow_running(home: Path) -> Iterator[str]:
     environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     environment |= {"MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https", "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true"}
     environment |= {"MLFLOW_WEBHOOK_CACHE_TTL": "0"}  # else a webhook is not used for a minute after it is made
+    with serving(command, environment, home, url):
+        yield url
+
+
+@contextlib.contextmanager
+def serving(command: list[str], environment: dict[str, str], home: Path, url: str) -> Iterator[int]:
+    """Process id of an MLflow server that answers at url; its log is `server.log` in its working directory home."""
     log = home / "server.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command, cwd=home, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         _await_health(process, url, log)
-        yield url
+        yield process.pid
     finally:
         _end_group(process)
 

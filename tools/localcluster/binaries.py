@@ -132,6 +132,7 @@ JAEGER = Module(
     extra=True,
 )
 KWOK = Module("kwok", (("kwok", "sigs.k8s.io/kwok/cmd/kwok"),), extra=True)
+VERSITYGW = Module("versitygw", (("versitygw", "github.com/versity/versitygw/cmd/versitygw"),), extra=True)
 
 
 def modules(kubernetes: str = DEFAULT_KUBERNETES) -> tuple[Module, ...]:
@@ -152,6 +153,7 @@ def modules(kubernetes: str = DEFAULT_KUBERNETES) -> tuple[Module, ...]:
         KEDA,
         JAEGER,
         KWOK,
+        VERSITYGW,
     )
 
 

@@ -47,11 +47,13 @@ IMAGES = (
     Package("debootstrap", "debootstrap"),
     Package("runc", "runc"),
 )
+POSTGRESQL = (Package("postgresql", "initdb"),)
 
 
 def which(program: str) -> str | None:
-    """As shutil.which, and in the sbin directories, which a PATH may lack."""
-    return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), *SBIN]))
+    """As shutil.which, and in what a PATH may lack: the sbin directories, and PostgreSQL's own on Debian."""
+    postgresql = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
+    return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), *SBIN, *postgresql]))
 
 
 def cni_directory() -> Path | None:

@@ -174,9 +174,9 @@ Server-side apply refuses a name that appears twice, so it never does.
 {{- end -}}
 {{- end -}}
 
-{{/* Only an MLflow server of somebody else's asks for credentials. */}}
+{{/* Of an MLflow that asks for credentials: somebody else's, or this release's with `mlflow.auth`. */}}
 {{- define "fairlead.credentialsSecret" -}}
-{{- if not .Values.mlflow.enabled -}}{{- .Values.mlflow.external.credentialsSecret -}}{{- end -}}
+{{- if or (not .Values.mlflow.enabled) .Values.mlflow.auth.enabled -}}{{- .Values.mlflow.credentialsSecret -}}{{- end -}}
 {{- end -}}
 
 {{- define "fairlead.webhookSecret" -}}
