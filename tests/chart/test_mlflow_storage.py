@@ -58,7 +58,7 @@ def test_passwords_come_from_secrets_and_are_in_no_argument(helm: Helm) -> None:
     from_secrets = {one["name"] for one in container["env"] if "secretKeyRef" in one.get("valueFrom", {})}
     assert from_secrets == {
         "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_AUTH_ADMIN_USERNAME",
-        "MLFLOW_FLASK_SERVER_SECRET_KEY", "PGPASSWORD",
+        "MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY", "PGPASSWORD",
     }  # fmt: skip
     for profile in ("default", "production", "mlflow-storage"):
         pod = mlflow(render(helm, profile))["template"]["spec"]

@@ -1,5 +1,6 @@
 """Runs containers of the chart as processes here: the chart's command, arguments, variables and files, other paths."""
 
+import base64
 import contextlib
 import json
 import os
@@ -11,10 +12,15 @@ from pathlib import Path
 
 from tests.chart.rendering import CHART, PROFILES, Manifest, find_helm, pick
 from tests.integration.conftest import serving
+from tests.integration.storage.servers import PASSWORD, S3, Postgresql
+from tools.localcluster.certificates import Authority
 from tools.localcluster.controlplane import free_port
 
 Secrets = dict[str, dict[str, str]]
 POD_IP = "10.1.2.3"
+ADMIN = ("admin", "an administrator's: 50%")
+USER = ("fairlead", "the service's own: 50%")
+SECRET_KEY = "signs forms, and nothing else"
 
 
 @dataclass(frozen=True)
@@ -107,3 +113,36 @@ def mlflow_of(manifests: list[Manifest], secrets: Secrets, root: Path) -> Iterat
 def basic(user: str, password: str) -> dict[str, str]:
     """Variables of a client of that name."""
     return {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
+
+
+def secrets(tls: Authority, s3: S3) -> Secrets:
+    certificates = tls.certificate.read_text()
+    return {
+        "mlflow-db-app": {"password": PASSWORD},
+        "mlflow-db-ca": {"ca.crt": certificates},
+        "s3-ca": {"tls-ca.crt": certificates},
+        "webhook": {"encryption-key": base64.urlsafe_b64encode(bytes(32)).decode()},
+        "mlflow-s3": {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key},
+        "mlflow-admin": {
+            "MLFLOW_AUTH_ADMIN_USERNAME": ADMIN[0],
+            "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN[1],
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": SECRET_KEY,
+        },
+    }
+
+
+def stored_outside(postgresql: Postgresql, s3: S3, database: str) -> list[Manifest]:
+    """The chart's profile of that name, with the addresses of our servers."""
+    return release(
+        "mlflow-storage",
+        mlflow__backendStore__postgresql__host="localhost",
+        mlflow__backendStore__postgresql__port=postgresql.port,
+        mlflow__backendStore__postgresql__database=database,
+        mlflow__artifacts__s3__endpoint=s3.endpoint,
+    )
+
+
+def clean() -> dict[str, str]:
+    """Our environment without anybody's settings for what is tested here."""
+    ours = ("MLFLOW_", "FAIRLEAD_", "AWS_", "PG")
+    return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
