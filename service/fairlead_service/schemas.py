@@ -120,6 +120,7 @@ class ModelInfo(Answer):
     accepts_missing: bool = Field(description="Whether a missing value may be given as null")
     has_drift_reference: bool = Field(description="Whether it is known how features or answers were at the training")
     trained_with: dict[str, str]
+    warnings: list[str] = Field(description="What was found and let pass, such as another version of scikit-learn")
     signature: dict[str, Any] | None
     input_example: list[list[float]] | None
     proof: Proof

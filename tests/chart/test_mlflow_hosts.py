@@ -61,7 +61,6 @@ def server(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int
     variables |= {"POD_IP": POD_IP, "HOME": str(home), "PATH": os.environ["PATH"]}
     arguments = [
         argument.replace("$(POD_IP)", POD_IP)
-        .replace("$(MLFLOW_BACKEND_STORE_URI)", variables["MLFLOW_BACKEND_STORE_URI"])
         .replace("/mlflow/artifacts", f"{home}/artifacts")
         .replace("--port=5000", f"--port={port}")
         .replace("--host=0.0.0.0", "--host=127.0.0.1")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fairlead_service import contract, termination, wire
 from fairlead_service.contract import FailureReason
-from fairlead_service.loading import loader, process
+from fairlead_service.loading import loader, memory, process
 from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.source import MlflowSource
@@ -23,6 +23,8 @@ PROGRAM: Final = "fairlead-loader"
 """What logs and spans call this process."""
 ENV_VERSION_POLICY: Final = "FAIRLEAD_VERSION_POLICY"
 ENV_MAX_MODEL_BYTES: Final = "FAIRLEAD_MAX_MODEL_BYTES"
+ENV_MEMORY_LIMIT: Final = "FAIRLEAD_MEMORY_LIMIT"
+"""Bytes, instead of the container's own limit: for a server in a smaller one than its loader."""
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -53,6 +55,7 @@ def _run(options: argparse.Namespace, environment: Mapping[str, str], channel: w
         allow_pickle=options.allow_pickle,
         version_policy=VersionPolicy(options.version_policy),
         max_bytes=options.max_bytes,
+        memory_limit=options.memory_limit,
     )
     there = loader.reuse(options.model_uri, destination, wanted)
     if there is not None:
@@ -66,7 +69,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fairlead_service.loading", description=__doc__)
 
     def add(flag: str, variable: str, **settings: Any) -> None:
-        default = environment.get(variable) or settings.pop("default", None)
+        own = settings.pop("default", None)
+        default = environment.get(variable) or own
         required = settings.pop("required", False) and default is None
         parser.add_argument(flag, default=default, required=required, **settings)
 
@@ -78,6 +82,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     policies = [policy.value for policy in VersionPolicy]
     add("--version-policy", ENV_VERSION_POLICY, default=VersionPolicy.MINOR.value, choices=policies)
     add("--max-bytes", ENV_MAX_MODEL_BYTES, default=loader.DEFAULT_MAX_BYTES, type=int, help="limit of model size")
+    add("--memory-limit", ENV_MEMORY_LIMIT, default=memory.limit(), type=int, help="bytes the model may take to load")
     allowed = environment.get(contract.ENV_ALLOW_PICKLE, "").lower() in ("1", "true")
     parser.add_argument("--allow-pickle", action="store_true", default=allowed, help="run the code inside a pickle")
     return parser

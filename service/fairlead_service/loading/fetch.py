@@ -15,6 +15,11 @@ from fairlead_service.loading.source import Artifacts, Listing
 SMALL_FILE_BYTES: Final = 16 * 2**20
 """Limit of each file that describes the model (MLmodel, requirements, input example)."""
 
+ENVIRONMENTS: Final = ("conda.yaml", "python_env.yaml")
+"""Read only for what MLmodel and requirements.txt leave open: each is one more request."""
+DECISIVE: Final = {"scikit-learn", "numpy", "python"}
+"""What a load can fail by (`versions.compare`)."""
+
 
 @dataclass(frozen=True)
 class Described:
@@ -59,12 +64,15 @@ class Files:
 
 
 def describe(files: Files) -> Described:
-    """What the model says of itself."""
+    """What the model says of itself: MLmodel before requirements.txt before conda.yaml before python_env.yaml."""
     description = mlmodel.describe(files.fetch("MLmodel", SMALL_FILE_BYTES).read_bytes())
     trained_with = dict(description.versions)
     if "requirements.txt" in files.listing.files:
         text = files.fetch("requirements.txt", SMALL_FILE_BYTES).read_text(errors="replace")
         trained_with = mlmodel.requirements(text) | trained_with
+    for name in ENVIRONMENTS:
+        if name in files.listing.files and not trained_with.keys() >= DECISIVE:
+            trained_with = mlmodel.environment(files.fetch(name, SMALL_FILE_BYTES).read_bytes()) | trained_with
     return Described(description, trained_with)
 
 

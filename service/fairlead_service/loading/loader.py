@@ -5,15 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fairlead_service import native
 from fairlead_service.contract import FailureReason
-from fairlead_service.loading import attached, mlmodel, reference, versions
+from fairlead_service.loading import attached, memory, mlmodel, reference, versions
 from fairlead_service.loading import estimator as estimators
 from fairlead_service.loading import fetch as fetching
 from fairlead_service.loading.choice import Choice, choose
-from fairlead_service.loading.errors import LoadError, not_found
+from fairlead_service.loading.errors import LoadError, not_found, refused
 from fairlead_service.loading.fetch import Described, Files
 from fairlead_service.loading.safety import ALLOWED_TYPES
 from fairlead_service.loading.source import ResolvedModel, Source
@@ -40,6 +40,8 @@ class LoadOptions:
     version_policy: VersionPolicy = VersionPolicy.MINOR
     max_bytes: int = DEFAULT_MAX_BYTES
     """Limit of the download, and of what it unpacks to."""
+    memory_limit: int | None = None
+    """Bytes that this process, and the server after it, may use."""
 
 
 def load(uri: str, destination: Path, source: Source, options: LoadOptions, progress: Progress) -> Bundle:
@@ -56,8 +58,8 @@ def load(uri: str, destination: Path, source: Source, options: LoadOptions, prog
             files = Files(source.artifacts(resolved), Path(scratch))
             described = fetching.describe(files)
         estimators.check_serialization(described.description.serialization, allow_pickle=options.allow_pickle)
-        _check_versions(described, options, progress)
-        made = _Load(resolved, files, described, options, progress).make()
+        warnings = _check_versions(described, options, progress)
+        made = _Load(resolved, files, described, options, progress, warnings).make()
         progress("write", str(destination))
         with stage("write"):
             return bundle.write(destination, made.manifest, made.files)
@@ -72,6 +74,7 @@ class _Load:
     described: Described
     options: LoadOptions
     progress: Progress
+    warnings: tuple[str, ...]
 
     def make(self) -> Choice:
         claim = None
@@ -89,6 +92,7 @@ class _Load:
         """The bundle beside the model. Raises UnusableError if the model has to be compiled here."""
         with stage("check"):
             attached.check(claim, self.options.version_policy)
+            tight = self._fits(sum(file.size for file in claim.files.values()), memory.TAKE)
         with stage("fetch"):
             opened = attached.fetch(beside, claim, self.options.max_bytes)
             path = self._model_file()
@@ -96,16 +100,21 @@ class _Load:
             attached.check_digest(claim, fetching.sha256(path))
             attached.answer(opened)
         self.progress("prove", f"compiled and proven on {claim.proof.rows} rows when it was logged")
-        own = {"identity": self._identity(), "trained_with": dict(self.described.trained_with)}
+        own: dict[str, Any] = {"identity": self._identity(), "trained_with": dict(self.described.trained_with)}
+        own |= {"warnings": (*self.warnings, *tight), "created_at": datetime.now(UTC)}
         contents = {name: opened.path(name).read_bytes() for name in claim.files}
-        return Choice(claim.model_copy(update=own | {"created_at": datetime.now(UTC)}), contents)
+        return Choice(claim.model_copy(update=own), contents)
 
     def _compile(self, claim: Manifest | None) -> Choice:
         """Loads the model and chooses the backend that serves it. `claim`: what a bundle beside it says it is of."""
         description = self.described.description
         with stage("fetch"):
             example = fetching.example(self.files, description)
+            known = self.files.listing.files.get(description.model_file)
+            tight = () if known is None else self._fits(known, memory.COMPILE)
             path = self._model_file()
+            if known is None:
+                tight = self._fits(path.stat().st_size, memory.COMPILE)
         digest = fetching.sha256(path)
         if claim is not None:
             attached.check_digest(claim, digest)
@@ -118,6 +127,7 @@ class _Load:
             identity=self._identity(),
             backend="sklearn",
             trained_with=dict(self.described.trained_with),
+            warnings=(*self.warnings, *tight),
             trusted_types=opened.trusted_types,
             input_example=example,
             signature=description.signature,
@@ -128,6 +138,17 @@ class _Load:
             **vars(found),
         )
         return choose(opened, found, draft, path.parent, lambda text: self.progress("prove", text))
+
+    def _fits(self, size: int, need: memory.Need) -> tuple[str, ...]:
+        """A warning if memory may be too small. Raises LoadError(ModelRefused) if it is."""
+        found = memory.complaint(size, need, self.options.memory_limit)
+        if found is None:
+            return ()
+        hopeless, said = found
+        if hopeless:
+            raise refused(said)
+        self.progress("check", f"warning: {said}")
+        return (said,)
 
     def _open(self, path: Path, serialization: str) -> estimators.Opened:
         limit = self.options.max_bytes
@@ -196,10 +217,12 @@ def _identified(resolved: ResolvedModel, options: LoadOptions) -> ResolvedModel:
     )
 
 
-def _check_versions(described: Described, options: LoadOptions, progress: Progress) -> None:
+def _check_versions(described: Described, options: LoadOptions, progress: Progress) -> tuple[str, ...]:
+    """What differs and is let pass. Raises LoadError(VersionMismatch)."""
     pickled = described.description.serialization != "skops"
     verdict = versions.compare(described.trained_with, versions.installed(), options.version_policy, pickled=pickled)
-    for difference in verdict.tolerated:
-        progress("check", f"warning: {difference}")
     if verdict.refused:
         raise LoadError(FailureReason.VERSION_MISMATCH, "; ".join(map(str, verdict.refused)))
+    for difference in verdict.tolerated:
+        progress("check", f"warning: {difference.fact}")
+    return tuple(difference.fact for difference in verdict.tolerated)

@@ -90,6 +90,27 @@ def requirements(text: str) -> dict[str, str]:
     return {re.sub(r"[-_.]+", "-", match[1]).lower(): match[2] for match in pinned}
 
 
+def environment(text: bytes) -> dict[str, str]:
+    """What conda.yaml or python_env.yaml pins, normalised name → version: Python, Conda's packages and pip's.
+
+    They only fill gaps, so what does not parse says nothing.
+    """
+    try:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    entries = _list(document.get("dependencies"))
+    pip = [line for entry in entries if isinstance(entry, dict) for line in _list(entry.get("pip"))]
+    conda = [re.sub(r"^([\w.-]+)=(?=\d)", r"\1==", entry) for entry in entries if isinstance(entry, str)]
+    found = requirements("\n".join(map(str, [*conda, *pip])))
+    # Conda pins builds, too: python=3.11.7=h123
+    found = {name: version.partition("=")[0] for name, version in found.items()}
+    python = document.get("python")
+    return found | ({"python": str(python)} if python is not None else {})
+
+
 def inputs(signature: Mapping[str, Any] | None) -> Inputs | None:
     """The matrix that a signature asks for; None without a signature or with an open width.
 
@@ -162,6 +183,10 @@ def _tensor(columns: list[dict[str, Any]]) -> Inputs | None:
     if not dtype.startswith(("float", "int", "uint", "bool")):
         raise unsupported(f"the model's input has dtype {dtype}; Fairlead serves numeric matrices only")
     return Inputs(shape[1], None) if isinstance(shape[1], int) and shape[1] > 0 else None
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _versions(flavor: Mapping[str, Any], pyfunc: Mapping[str, Any]) -> dict[str, str]:

@@ -29,11 +29,12 @@ class Difference:
     wanted: str
     """As much of the trained version as has to be equal."""
 
+    @property
+    def fact(self) -> str:
+        return f"model was trained with {self.name} {self.trained}, this image has {self.present}"
+
     def __str__(self) -> str:
-        return (
-            f"model was trained with {self.name} {self.trained}, this image has {self.present}; "
-            f"retrain it or use an image with {self.name} {self.wanted}"
-        )
+        return f"{self.fact}; retrain it or use an image with {self.name} {self.wanted}"
 
 
 @dataclass(frozen=True)

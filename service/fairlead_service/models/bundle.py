@@ -120,6 +120,8 @@ class Manifest(_Frozen):
     """Whether the model takes NaN for a missing value."""
     trained_with: Mapping[str, str] = {}
     """Distribution name → version that the model itself declares (`scikit-learn`, `numpy`, `python`, …)."""
+    warnings: tuple[str, ...] = ()
+    """What the checks before the load found and let pass, such as another version of scikit-learn."""
     trusted_types: tuple[str, ...] = ()
     """Types beyond skops' own list that the loader allowed; the server passes exactly these to skops."""
     drift_reference: tuple[FeatureReference, ...] | None = None

@@ -16,6 +16,8 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from fairlead_service import contract, wire
@@ -172,6 +174,23 @@ def test_truncated_artifact(load: Load, log_sample: Any, mlflow_server: str) -> 
     assert failure(load, f"runs:/{logged.run_id}").reason is FailureReason.MODEL_CORRUPT
 
 
+FRAME = pd.DataFrame({"age": [20, 30, 40, 50], "income": [1.5, 2.5, 0.5, 3.5], "children": [0, 1, 2, 3]})
+FRAME_Y = ["no", "yes", "no", "yes"]
+
+
+@pytest.mark.parametrize("form", ["skops", "cloudpickle", "pickle"])
+def test_models_of_plain_mlflow_code(load: Load, log_sample: Any, form: str) -> None:
+    """Every serialization that `mlflow.sklearn` writes, with named columns some of which are whole numbers."""
+    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(FRAME, FRAME_Y)
+    logged = log_sample(fitted, FRAME, serialization_format=form)
+    if form != "skops":
+        assert failure(load, f"models:/{logged.model_id}").reason is FailureReason.MODEL_REFUSED
+    made = load(f"models:/{logged.model_id}", allow_pickle=form != "skops")
+    assert made.manifest.feature_names == ("age", "income", "children")
+    assert made.manifest.warnings == ()
+    assert predictions(made, FRAME.to_numpy(float)) == fitted.predict(FRAME).tolist()
+
+
 def test_pickle(load: Load, log_sample: Any) -> None:
     logged = log_sample(FOREST, X, serialization_format="cloudpickle")
     error = failure(load, f"runs:/{logged.run_id}")
@@ -216,6 +235,22 @@ def test_the_program_and_its_restart_without_mlflow(mlflow_server: str, forest: 
     assert (code, said[-1].kind) == (0, "result")
     assert "already holds" in said[0].message
     assert bundle.read(tmp_path / "b") == before
+
+
+def test_the_program_takes_its_limits_from_the_environment(mlflow_server: str, log_sample: Any, tmp_path: Path) -> None:
+    logged = log_sample(LINEAR, X, pip_requirements=["numpy==2.0.0"])
+    wanted = {contract.ENV_MODEL_URI: f"models:/{logged.model_id}", "MLFLOW_TRACKING_URI": mlflow_server}
+    wanted |= {"FAIRLEAD_MAX_MODEL_BYTES": "1000000"}
+    code, said = command(tmp_path, **wanted, FAIRLEAD_VERSION_POLICY="strict", FAIRLEAD_MEMORY_LIMIT="1000000000")
+    assert (code, said[-1].reason) == (1, "VersionMismatch")
+    assert "model was trained with numpy 2.0.0, this image has" in said[-1].message
+    code, said = command(tmp_path, **wanted, FAIRLEAD_VERSION_POLICY="warn", FAIRLEAD_MEMORY_LIMIT="100000000")
+    assert (code, said[-1].reason) == (1, "ModelRefused")
+    assert "this container may use 96Mi" in said[-1].message
+    code, said = command(tmp_path, **wanted, FAIRLEAD_VERSION_POLICY="warn", FAIRLEAD_MEMORY_LIMIT="300000000")
+    assert code == 0, said[-1]
+    (warning,) = bundle.read(tmp_path / "b").manifest.warnings
+    assert warning.startswith("model was trained with numpy 2.0.0")
 
 
 def test_the_program_when_mlflow_is_down(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from fairlead_service import termination
 from fairlead_service.contract import FailureReason
-from fairlead_service.loading import loader, versions
+from fairlead_service.loading import loader, memory, versions
 from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.versions import VersionPolicy
@@ -183,8 +183,37 @@ def test_other_scikit_learn(load: Any, model: Any) -> None:
     assert error.reason is FailureReason.VERSION_MISMATCH
     assert f"model was trained with scikit-learn {OTHER_VERSION}, this image has" in error.message
     said: list[str] = []
-    load(source, said, version_policy=VersionPolicy.WARN)
-    assert any("warning" in line for line in said)
+    made = load(source, said, version_policy=VersionPolicy.WARN)
+    fact = f"model was trained with scikit-learn {OTHER_VERSION}, this image has {versions.installed()['scikit-learn']}"
+    assert f"check warning: {fact}" in said
+    assert made.manifest.warnings == (fact,)
+
+
+@pytest.mark.parametrize("claims", [{}, {"model.skops": None}], ids=["known size", "unknown size"])
+def test_memory_that_is_too_small(load: Any, model: Any, claims: Any) -> None:
+    source = model(claims=claims)
+    error = failure(load, source, memory_limit=100 * memory.MIB)
+    assert error.reason is FailureReason.MODEL_REFUSED
+    assert "takes at least 201Mi to load, this container may use 100Mi" in error.message
+    assert load(source, memory_limit=256 * memory.MIB).manifest.warnings == ()
+
+
+def test_memory_that_may_be_too_small(load: Any, model: Any) -> None:
+    source = model(DecisionTreeClassifier().fit(X, WORDS))
+    size = (source.root / "model.skops").stat().st_size
+    said: list[str] = []
+    made = load(source, said, memory_limit=memory.estimate(size, memory.COMPILE).least)
+    (warning,) = made.manifest.warnings
+    assert f"check warning: {warning}" in said
+
+
+def test_versions_that_only_the_environment_names(load: Any, model: Any) -> None:
+    source = model(flavor={"sklearn_version": None}, requirements="scikit-learn\n")
+    (source.root / "conda.yaml").write_text("dependencies: [python=3.11.0, {pip: [numpy==1.26.4]}]")
+    (source.root / "python_env.yaml").write_text("python: 3.9.0")
+    assert "trained with numpy 1.26.4" in failure(load, source).message
+    made = load(source, version_policy=VersionPolicy.WARN)
+    assert made.manifest.trained_with == {"numpy": "1.26.4", "python": "3.11.0"}
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,38 @@ def test_requirements() -> None:
     assert mlmodel.requirements(text) == {"scikit-learn": "1.9.1", "numpy": "2.4.6"}
 
 
+CONDA = """
+channels: [conda-forge]
+dependencies:
+- python=3.11.7
+- numpy=2.4.6=py311h1
+- pip<=26
+- pip: [mlflow==3.17.2, scikit_learn==1.9.1, "scipy>=1"]
+name: mlflow-env
+"""
+
+
+def test_environments() -> None:
+    known = {"python": "3.11.7", "numpy": "2.4.6", "mlflow": "3.17.2", "scikit-learn": "1.9.1"}
+    assert mlmodel.environment(CONDA.encode()) == known
+    python_env = b"python: 3.11.7\nbuild_dependencies: [pip==26.1]\ndependencies: [-r requirements.txt]\n"
+    assert mlmodel.environment(python_env) == {"python": "3.11.7"}
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=50),
+        st.recursive(
+            st.none() | st.integers() | st.text(max_size=5),
+            lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["dependencies", "pip", "python"]), inner),
+            max_leaves=8,
+        ).map(lambda document: json.dumps(document).encode()),
+    )
+)
+def test_environments_of_any_form_say_nothing_or_something(text: bytes) -> None:
+    assert all(isinstance(version, str) for version in mlmodel.environment(text).values())
+
+
 def tensor(dtype: str, *shape: int) -> dict[str, Any]:
     return {"inputs": [{"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": list(shape)}}]}
 
