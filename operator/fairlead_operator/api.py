@@ -138,6 +138,7 @@ class ModelSource(_Strict):
     ] = None
     run_id: Annotated[str | None, Field(pattern=r"^[0-9a-f]{32}$")] = None
     allow_pickle: bool = False
+    version_policy: Literal["Strict", "Minor", "Warn"] | None = None
     update_policy: Literal["Auto", "Manual"] = "Auto"
 
     @model_validator(mode="after")

@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     """Name of a Secret whose entries the loaders get as environment variables (`MLFLOW_TRACKING_USERNAME`, …). Looked
     up in each ModelDeployment's own namespace; a namespace without it gets none. The operator never reads it."""
 
+    version_policy: Literal["Strict", "Minor", "Warn"] = "Minor"
+    """Which differences between a model's versions and the image's refuse it, where `spec.model` does not say."""
+
     load_key: Annotated[SecretStr, Field(min_length=32)] | None = None
     """A secret that the operator alone has. From it the tokens are made, one for each ModelDeployment, that pods ask
     for before they swap models (strategy HotSwap) or hand out rows (`replaySamples`). Unset: whoever reaches a pod may
@@ -149,6 +152,7 @@ class Settings(BaseSettings):
             mlflow_credentials_secret=self.mlflow_credentials_secret,
             egress_ports=self.egress_ports,
             load_key=secret(self.load_key),
+            version_policy=self.version_policy,
         )
 
 

@@ -190,6 +190,8 @@ def _environment(md: ModelDeployment, model: ModelRef, defaults: PodDefaults) ->
         contract.ENV_DRAIN_SECONDS: str(DRAIN_SECONDS),
         contract.ENV_TRACKING_URI: defaults.tracking_uri,
     }
+    if (policy := md.spec.model.version_policy or defaults.version_policy) != "Minor":  # the loader's own default
+        ours[contract.ENV_VERSION_POLICY] = policy.lower()
     if md.spec.rollout.replay_samples:
         ours[contract.ENV_REPLAY_SAMPLES] = str(md.spec.rollout.replay_samples)
     if configmap.swaps(md):

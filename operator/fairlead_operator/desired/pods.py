@@ -25,6 +25,9 @@ class PodDefaults:
     load_key: str | None = field(default=None, repr=False)
     """What the tokens are made from that pods ask for before they swap models or hand out rows."""
 
+    version_policy: Literal["Strict", "Minor", "Warn"] = "Minor"
+    """Of loaders whose resource does not say."""
+
 
 @dataclass(frozen=True)
 class Template:

@@ -21,7 +21,6 @@ from fairlead_service.observability import stages
 
 PROGRAM: Final = "fairlead-loader"
 """What logs and spans call this process."""
-ENV_VERSION_POLICY: Final = "FAIRLEAD_VERSION_POLICY"
 ENV_MAX_MODEL_BYTES: Final = "FAIRLEAD_MAX_MODEL_BYTES"
 ENV_MEMORY_LIMIT: Final = "FAIRLEAD_MEMORY_LIMIT"
 """Bytes, instead of the container's own limit: for a server in a smaller one than its loader."""
@@ -80,7 +79,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--name", contract.ENV_MODEL_NAME, help="registered model, for the record")
     add("--version", contract.ENV_MODEL_VERSION, help="its version, for the record")
     policies = [policy.value for policy in VersionPolicy]
-    add("--version-policy", ENV_VERSION_POLICY, default=VersionPolicy.MINOR.value, choices=policies)
+    add("--version-policy", contract.ENV_VERSION_POLICY, default=VersionPolicy.MINOR.value, choices=policies)
     add("--max-bytes", ENV_MAX_MODEL_BYTES, default=loader.DEFAULT_MAX_BYTES, type=int, help="limit of model size")
     add("--memory-limit", ENV_MEMORY_LIMIT, default=memory.limit(), type=int, help="bytes the model may take to load")
     allowed = environment.get(contract.ENV_ALLOW_PICKLE, "").lower() in ("1", "true")

@@ -1,6 +1,7 @@
 """The Deployment and its pods."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import kubernetes_validate
@@ -47,6 +48,21 @@ def test_the_revision_stands_for_the_template(md: Any, model: Any) -> None:
     assert template["metadata"]["labels"]["fairlead.dev/revision"] == deployment.revision(
         changed, model, DEFAULTS.image, DEFAULTS
     )
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "wanted"),
+    [(None, "Minor", None), (None, "Warn", "warn"), ("Strict", "Warn", "strict"), ("Minor", "Strict", None)],
+)
+def test_the_version_policy_is_the_resources_or_the_operators(
+    own: str | None, default: Any, wanted: str | None
+) -> None:
+    """Said only if it is another than the loader's own: an operator that is new to it must not roll anything."""
+    md = samples.md(model={"runID": samples.RUNS[0]} | ({"versionPolicy": own} if own else {}))
+    spec = pod(build(md, defaults=replace(DEFAULTS, version_policy=default)))
+    for container in spec["initContainers"] + spec["containers"]:
+        given = {entry["name"]: entry.get("value") for entry in container["env"]}
+        assert given.get(contract.ENV_VERSION_POLICY) == wanted
 
 
 @given(samples.mds, samples.models)
