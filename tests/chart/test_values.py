@@ -332,4 +332,6 @@ def test_notes_end_with_commands_that_fit(helm: Helm) -> None:
     assert "service/team-a-api" in namespaced
     assert "namespace: team-a}" in namespaced
     assert "WARNING: mlflow.persistence.enabled is false" in namespaced
+    outside = ("--values", str(CHART / "ci/mlflow-storage-values.yaml"), "--set", "mlflow.persistence.enabled=false")
+    assert "WARNING" not in notes(helm, *outside)
     assert "port-forward" not in notes(helm, "--values", str(CHART / "ci/everything-off-values.yaml"))

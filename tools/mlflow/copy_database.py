@@ -111,8 +111,9 @@ def copy_table(source: sa.Connection, target: sa.Connection, table: sa.Table) ->
         raise CopyError(f"{table.name}: {copied} rows were read, the target has {wanted}")
     for column in table.primary_key.columns:
         serial = sa.select(sa.func.pg_get_serial_sequence(_quoted(target, table.name), column.name))
-        if copied and (sequence := target.execute(serial).scalar()):
-            target.execute(sa.select(sa.func.setval(sequence, sa.select(sa.func.max(column)).scalar_subquery())))
+        # An experiment may have number 0, the Default one, which is no value of a sequence.
+        if (sequence := target.execute(serial).scalar()) and (last := target.scalar(sa.select(sa.func.max(column)))):
+            target.execute(sa.select(sa.func.setval(sequence, last)))
     return copied
 
 

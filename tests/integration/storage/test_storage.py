@@ -49,8 +49,9 @@ def trained(moved: Moved, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     directory = tmp_path_factory.mktemp("train")
     (directory / "request.json").write_text(json.dumps(TRAIN))
     np.save(directory / "data.npy", X)
+    command = [sys.executable, "-m", "fairlead_service.training", "train"]
     done = subprocess.run(
-        [sys.executable, "-m", "fairlead_service.training", "--request", directory, "--bundle", directory / "bundle"],
+        [*command, "--request", directory, "--bundle", directory / "bundle"],
         env=clean() | {"MLFLOW_TRACKING_URI": moved.server.url} | basic(*USER),
         capture_output=True,
         timeout=120,
@@ -208,6 +209,14 @@ def test_a_database_in_use_is_left_alone(moved: Moved, postgresql: Postgresql, c
     assert code == 1
     assert "nothing was copied: the target is in use already" in said
     assert postgresql.execute("moved", "SELECT count(*) FROM runs") == before
+
+
+def test_an_mlflow_that_nobody_has_used(postgresql: Postgresql, copy: Any, tmp_path: Path) -> None:
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db").search_experiments()
+    postgresql.create("unused")
+    assert copy(tmp_path, "unused")[0] == 0
+    client = mlflow.MlflowClient(tracking_uri="postgresql:///unused")
+    assert client.create_experiment("the first", artifact_location="mlflow-artifacts:/1") == "1"
 
 
 def test_what_cannot_be_copied_is_named_and_leaves_nothing(
