@@ -29,6 +29,7 @@ from fairlead_service.api import (
     models,
     openapi,
     predict,
+    registry,
     samples,
     status,
     train,
@@ -48,6 +49,7 @@ from fairlead_service.observability.metrics import Metrics
 from fairlead_service.observability.middleware import Observed
 from fairlead_service.observability.requests import Observer
 from fairlead_service.observability.tracing import Tracing, from_environment
+from fairlead_service.registry import Registry
 from fairlead_service.server import Drain
 from fairlead_service.settings import Settings
 
@@ -85,6 +87,7 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
         app.include_router(router)
     if settings.role == contract.ROLE_API:
         app.include_router(algorithms.router)
+        app.include_router(registry.router)
         app.include_router(train.router)
         services.metrics.expect_trainings(entry_points(group=train.ALGORITHMS).names)
     if settings.role == contract.ROLE_API or settings.hot_swap:
@@ -140,7 +143,7 @@ class Application(FastAPI):
 
 
 def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Services:
-    slot, registry = Slot(keeps_previous=settings.hot_swap), Metrics()
+    slot, measured = Slot(keeps_previous=settings.hot_swap), Metrics()
     threads = ThreadPoolExecutor(settings.predict_threads, thread_name_prefix="predict")
     drain = Drain(settings.drain_seconds)
     batcher = Batcher(
@@ -148,7 +151,7 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         threads=settings.predict_threads,
         batch_rows=settings.max_batch_rows,
         waiting_rows=settings.max_waiting_rows,
-        observe=registry.prediction,
+        observe=measured.prediction,
     )
     return Services(
         settings=settings,
@@ -158,12 +161,13 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         trainings=Lane("training", settings.train_queue),
         loads=Lane("load", settings.load_queue),
         children=Children(_environment(settings)),
-        metrics=registry,
+        metrics=measured,
         tracing=tracing,
         drain=drain,
-        observer=Observer(registry, tracing, drain),
+        observer=Observer(measured, tracing, drain),
         threads=threads,
         catalogue=algorithms.Catalogue(),
+        registry=Registry(_environment(settings), measured.mlflow_call),
     )
 
 

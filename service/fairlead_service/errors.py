@@ -90,6 +90,10 @@ class ModelNotFound(Problem):
     status, slug, title = 404, "model-not-found", "No such run, or the run has no model"
 
 
+class RegistryNotFound(Problem):
+    status, slug, title = 404, "registry-not-found", "MLflow does not have it"
+
+
 class MethodNotAllowed(Problem):
     status, slug, title = 405, "method-not-allowed", "The path does not take this method"
 
@@ -104,6 +108,10 @@ class HeadTimeout(Problem):
 
 class JobEnded(Problem):
     status, slug, title = 409, "job-ended", "The training job can't be cancelled any more"
+
+
+class AlreadyTaken(Problem):
+    status, slug, title = 409, "already-taken", "Another version has this semantic version"
 
 
 class TrainingCancelled(Problem):

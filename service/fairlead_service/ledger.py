@@ -78,8 +78,9 @@ class Ledger:
         """Ends the jobs of a server that is gone."""
         found = [job for job in self._jobs.values() if not job.state.final]
         ended = {"state": JobState.INTERRUPTED, "ended_at": datetime.now(UTC), "problem": problem}
+        runs = self.open_runs()
         for job in found:
-            interrupted = job.model_copy(update=ended)
+            interrupted = job.model_copy(update=ended | {"run_id": runs.get(job.id)})
             self.put(interrupted)
             self.save(interrupted)
 

@@ -25,6 +25,7 @@ from fairlead_service.observability import logs
 from fairlead_service.observability.metrics import Metrics
 from fairlead_service.observability.requests import Observer
 from fairlead_service.observability.tracing import Tracing
+from fairlead_service.registry import Registry
 from fairlead_service.server import Drain
 from fairlead_service.settings import Settings
 
@@ -58,6 +59,7 @@ class Services:
     observer: Observer
     threads: ThreadPoolExecutor
     catalogue: "Catalogue"
+    registry: Registry
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
     load_state: LoadState = field(default_factory=LoadState)
@@ -122,6 +124,7 @@ class Services:
             await asyncio.wait(ending)
         for task in self._background:
             task.cancel()
+        self.registry.close()
         if self._store is not None:
             self._store.close()
 

@@ -10,14 +10,14 @@ from typing import Any, Final
 
 from fairlead_service import contract, termination, wire
 from fairlead_service.contract import FailureReason
+from fairlead_service.failures import LoadError
 from fairlead_service.loading import loader, memory, process
-from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.source import MlflowSource
-from fairlead_service.loading.tracking import TrackingClient, TrackingServer
 from fairlead_service.loading.versions import VersionPolicy
 from fairlead_service.models.bundle import Bundle
 from fairlead_service.observability import stages
+from fairlead_service.tracking import TrackingClient, TrackingServer
 
 PROGRAM: Final = "fairlead-loader"
 """What logs and spans call this process."""

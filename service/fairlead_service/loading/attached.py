@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from fairlead_service import native
 from fairlead_service.contract import FailureReason
+from fairlead_service.failures import LoadError, refused
 from fairlead_service.loading import versions
-from fairlead_service.loading.errors import LoadError, refused
 from fairlead_service.loading.fetch import SMALL_FILE_BYTES, Files, sha256
 from fairlead_service.loading.versions import VersionPolicy
 from fairlead_service.models import bundle

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fairlead_service.failures import LoadError, corrupt, refused, unsupported
 from fairlead_service.loading import safety
-from fairlead_service.loading.errors import LoadError, corrupt, refused, unsupported
 
 
 @dataclass(frozen=True)

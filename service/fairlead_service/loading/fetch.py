@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from fairlead_service.failures import corrupt, refused
 from fairlead_service.loading import mlmodel
-from fairlead_service.loading.errors import corrupt, refused
 from fairlead_service.loading.mlmodel import ModelDescription
 from fairlead_service.loading.source import Artifacts, Listing
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fairlead_service.loading.errors import unsupported
+from fairlead_service.failures import unsupported
 from fairlead_service.models.bundle import Label
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from fairlead_service import native
 from fairlead_service.contract import FailureReason
+from fairlead_service.failures import LoadError, not_found, refused
 from fairlead_service.loading import attached, memory, mlmodel, reference, versions
 from fairlead_service.loading import estimator as estimators
 from fairlead_service.loading import fetch as fetching
 from fairlead_service.loading.choice import Choice, choose
-from fairlead_service.loading.errors import LoadError, not_found, refused
 from fairlead_service.loading.fetch import Described, Files
 from fairlead_service.loading.safety import ALLOWED_TYPES
 from fairlead_service.loading.source import ResolvedModel, Source

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from fairlead_service.loading.errors import corrupt, refused, unsupported
+from fairlead_service.failures import corrupt, refused, unsupported
 
 NUMERIC_TYPES: Final = frozenset({"boolean", "integer", "long", "float", "double"})
 """MLflow column types that become one float64 without losing their meaning."""

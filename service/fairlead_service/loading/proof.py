@@ -5,7 +5,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from fairlead_service.contract import FailureReason
-from fairlead_service.loading.errors import LoadError
+from fairlead_service.failures import LoadError
 from fairlead_service.loading.traits import Rows, Traits
 from fairlead_service.models.bundle import Manifest, Proof
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from fairlead_service.loading.errors import not_found
+from fairlead_service.failures import not_found
 
 FORMS = "runs:/RUN_ID/PATH, runs:/RUN_ID, models:/m-ID, models:/NAME/VERSION or models:/NAME@ALIAS"
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from fairlead_service.loading.errors import corrupt, refused
+from fairlead_service.failures import corrupt, refused
 
 ALLOWED_TYPES: Final = frozenset(
     {

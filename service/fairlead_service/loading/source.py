@@ -13,10 +13,10 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from fairlead_service.contract import FailureReason
+from fairlead_service.failures import LoadError, corrupt, not_found, refused
 from fairlead_service.loading import reference as refs
-from fairlead_service.loading.errors import LoadError, corrupt, not_found, refused
 from fairlead_service.loading.mlmodel import file_name
-from fairlead_service.loading.tracking import TrackingClient
+from fairlead_service.tracking import TrackingClient
 
 DEFAULT_NAME: Final = "model"
 _PROXIED: Final = "mlflow-artifacts:/"

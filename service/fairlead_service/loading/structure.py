@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fairlead_service.loading.errors import corrupt
+from fairlead_service.failures import corrupt
 
 MAX_DEPTH: Final = 200
 """Nesting of estimators, lists and dicts; scikit-learn's own models stay below 20."""

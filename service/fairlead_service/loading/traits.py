@@ -5,7 +5,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from fairlead_service.loading.errors import unsupported
+from fairlead_service.failures import unsupported
 from fairlead_service.loading.labels import json_labels
 from fairlead_service.loading.mlmodel import Inputs
 from fairlead_service.models.bundle import Label

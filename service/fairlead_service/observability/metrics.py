@@ -4,7 +4,7 @@ status codes, names of registered algorithms; nothing a client sends becomes a l
 from collections.abc import Iterable
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -78,6 +78,14 @@ class Metrics:
             ("verdict",),
             registry=registry,
         )
+        self._mlflow = Counter(
+            "mlflow_calls",
+            "What the server itself asked MLflow; rejected: not asked, because MLflow did not answer lately",
+            ("outcome",),
+            registry=registry,
+        )
+        for outcome in ("answered", "refused", "unavailable", "rejected"):
+            self._mlflow.labels(outcome)
         self._children: dict[tuple[str, str, int], Series] = {}
 
     def request(self, method: str, path: str, status: int, seconds: float, trace_id: str | None) -> None:
@@ -104,6 +112,9 @@ class Metrics:
 
     def load(self, outcome: str, seconds: float) -> None:
         self._load.labels(outcome).observe(seconds)
+
+    def mlflow_call(self, outcome: str) -> None:
+        self._mlflow.labels(outcome).inc()
 
     def serving(self, model: Serving) -> None:
         """Makes `model` the only one in `model_info` and `model_proof_rows`."""

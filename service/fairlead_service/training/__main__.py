@@ -11,10 +11,10 @@ from typing import Any, Final, NoReturn
 
 from fairlead_service import wire
 from fairlead_service.contract import TrainingReason
+from fairlead_service.failures import LoadError
 from fairlead_service.loading import process
-from fairlead_service.loading.errors import LoadError
-from fairlead_service.loading.tracking import TrackingServer
 from fairlead_service.observability import stages
+from fairlead_service.tracking import TrackingServer
 from fairlead_service.training import algorithms, metrics, recording, request, trainer
 from fairlead_service.training.errors import CancelledError, TrainingError
 from fairlead_service.training.progress import Reporter

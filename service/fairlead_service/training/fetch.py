@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from fairlead_service.contract import FailureReason
-from fairlead_service.loading.errors import LoadError
+from fairlead_service.failures import LoadError
 from fairlead_service.loading.source import ProxiedArtifacts
-from fairlead_service.loading.tracking import TrackingClient
+from fairlead_service.tracking import TrackingClient
 from fairlead_service.training.errors import TrainingError, invalid_data
 
 _RUN: Final = re.compile(r"runs:/(?P<run>[0-9a-f]{32})(?:/(?P<path>.+))?")

@@ -15,6 +15,7 @@ from fairlead_service.contract import TrainingReason
 from fairlead_service.loading.attached import DIRECTORY
 from fairlead_service.loading.safety import ALLOWED_TYPES
 from fairlead_service.models.bundle import Bundle
+from fairlead_service.tracking import quoted
 from fairlead_service.training.data import MAX_EXAMPLE_ROWS, TrainingData
 from fairlead_service.training.errors import CancelledError, TrainingError
 from fairlead_service.training.request import TrainingRequest
@@ -175,7 +176,7 @@ def check_semantic_version(name: str, wanted: str) -> None:
     import mlflow
 
     with mlflow_errors("/model_name"):
-        query = f"name = '{name}' and tag.`{SEMANTIC_VERSION}` = '{wanted}'"
+        query = f"name = {quoted(name)} and tag.`{SEMANTIC_VERSION}` = {quoted(wanted)}"
         found = mlflow.MlflowClient().search_model_versions(query, max_results=1)
     if found:
         message = f"version {found[0].version} of {name} is {wanted} already; a semantic version is given once"

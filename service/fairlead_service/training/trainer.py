@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from fairlead_service.contract import FailureReason, TrainingReason
+from fairlead_service.failures import LoadError
 from fairlead_service.loading import loader
 from fairlead_service.loading.attached import DIRECTORY
-from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.source import MlflowSource
-from fairlead_service.loading.tracking import TrackingClient, TrackingServer
 from fairlead_service.models import bundle as bundles
 from fairlead_service.models.bundle import Bundle
 from fairlead_service.observability import drift
 from fairlead_service.observability.stages import stage
+from fairlead_service.tracking import TrackingClient, TrackingServer
 from fairlead_service.training import dataset, fetch, hyperparameters, metrics, plans, plots, recording, table, tuning
 from fairlead_service.training.errors import TrainingError
 from fairlead_service.training.metrics import Scored

@@ -22,13 +22,13 @@ from sklearn.svm import SVC
 
 from fairlead_service import contract, wire
 from fairlead_service.contract import FailureReason
+from fairlead_service.failures import LoadError
 from fairlead_service.loading import attached, loader
-from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.source import ClientArtifacts, MlflowSource
-from fairlead_service.loading.tracking import TrackingClient, TrackingServer
 from fairlead_service.models import bundle
 from fairlead_service.models.backends import Want, build
+from fairlead_service.tracking import TrackingClient, TrackingServer
 from tests.integration.conftest import REQUIREMENTS
 
 X = np.random.default_rng(5).random((50, 3))

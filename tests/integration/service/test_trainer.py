@@ -18,13 +18,13 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from fairlead_service import wire
 from fairlead_service.contract import FailureReason, TrainingReason
+from fairlead_service.failures import LoadError
 from fairlead_service.loading import attached, loader
-from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.source import MlflowSource
-from fairlead_service.loading.tracking import TrackingClient, TrackingServer
 from fairlead_service.models import bundle
 from fairlead_service.models.backends import Want, build
+from fairlead_service.tracking import TrackingClient, TrackingServer
 from fairlead_service.training import algorithms, recording, trainer
 from fairlead_service.training.algorithms import Algorithm
 from fairlead_service.training.errors import TrainingError

@@ -158,7 +158,7 @@ def test_a_dataset_that_points_elsewhere_is_not_followed(client: httpx.Client, t
 
 
 def test_a_search_with_folds_and_figures(client: httpx.Client, tracking: mlflow.MlflowClient) -> None:
-    space = {"max_depth": [1, 4], "n_estimators": {"low": 3, "high": 12}}
+    space = {"max_depth": [1, 4], "n_estimators": {"low": 3, "high": 40}}
     answer = upload(
         client,
         csv(),

@@ -18,12 +18,12 @@ from fairlead_operator.mlflow import MLflow, UnavailableError
 from fairlead_operator.reference import VersionReference
 from fairlead_service import wire
 from fairlead_service.contract import FailureReason
+from fairlead_service.failures import LoadError
 from fairlead_service.loading import loader
-from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.source import MlflowSource
-from fairlead_service.loading.tracking import TrackingClient, TrackingServer
 from fairlead_service.models.backends import Want, build
+from fairlead_service.tracking import TrackingClient, TrackingServer
 from tests.chart.rendering import find_helm, pick, render
 from tests.integration.storage.conftest import PROXIED, Moved, job
 from tests.integration.storage.release import ADMIN, SECRET_KEY, USER, basic, clean, program

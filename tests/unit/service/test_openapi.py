@@ -40,7 +40,8 @@ def test_the_paths_are_those_of_the_roles(document: dict[str, Any]) -> None:
     model = "/v2/models/{name}"
     both |= {f"{path}{more}" for path in (model, f"{model}/versions/{{version}}") for more in ("", "/ready", "/infer")}
     assert document["paths"].keys() == both | {
-        "/algorithms", "/train", "/train/jobs", "/train/jobs/{job_id}", "/model/load/{run_id}",
+        "/algorithms", "/train", "/train/jobs", "/train/jobs/{job_id}", "/model/load/{run_id}", "/runs",
+        "/models", "/models/{name}", "/models/{name}/versions/{version}", "/models/{name}/aliases/{alias}",
     }  # fmt: skip
     assert create_app(Settings(role="predictor")).openapi()["paths"].keys() == both
     swapping = Settings(role="predictor", hot_swap=True)

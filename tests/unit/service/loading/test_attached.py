@@ -14,9 +14,9 @@ from sklearn.tree import DecisionTreeClassifier
 
 from fairlead_service import native
 from fairlead_service.contract import FailureReason
+from fairlead_service.failures import LoadError
 from fairlead_service.loading import attached, loader, versions
 from fairlead_service.loading import estimator as estimators
-from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.versions import VersionPolicy
 from fairlead_service.models import bundle

@@ -26,10 +26,10 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from fairlead_service import native
+from fairlead_service.failures import LoadError
 from fairlead_service.loading import choice, comparison, compile
 from fairlead_service.loading.choice import Choice
 from fairlead_service.loading.compile import Compiled
-from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.estimator import Opened
 from fairlead_service.loading.traits import traits
 from fairlead_service.models.backends.native import linear

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_service.loading.errors import LoadError
+from fairlead_service.failures import LoadError
 from fairlead_service.loading.labels import json_labels
 from fairlead_service.models.bundle import Label
 from fairlead_service.training.data import label_array

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_service.contract import FailureReason
+from fairlead_service.failures import LoadError
 from fairlead_service.loading import mlmodel
-from fairlead_service.loading.errors import LoadError
 
 SKLEARN = {"pickled_model": "model.skops", "serialization_format": "skops", "sklearn_version": "1.9.1"}
 

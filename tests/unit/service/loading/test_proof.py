@@ -10,8 +10,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 from fairlead_service.contract import FailureReason
+from fairlead_service.failures import LoadError
 from fairlead_service.loading import proof
-from fairlead_service.loading.errors import LoadError
 from fairlead_service.loading.traits import Traits, traits
 from fairlead_service.models.bundle import Label
 

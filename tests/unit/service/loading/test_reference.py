@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_service.contract import FailureReason
+from fairlead_service.failures import LoadError
 from fairlead_service.loading import reference as refs
-from fairlead_service.loading.errors import LoadError
 
 RUN, MODEL = "6f2c" * 8, "m-" + "6f2c" * 8
 

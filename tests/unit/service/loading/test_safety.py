@@ -18,9 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from fairlead_service.contract import FailureReason
+from fairlead_service.failures import LoadError
 from fairlead_service.loading import estimator as estimators
 from fairlead_service.loading import safety
-from fairlead_service.loading.errors import LoadError
 
 LIMIT = 2**24
 X = np.random.default_rng(0).random((20, 2))

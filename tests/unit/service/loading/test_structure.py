@@ -16,8 +16,8 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from fairlead_service.contract import FailureReason
+from fairlead_service.failures import LoadError
 from fairlead_service.loading import structure
-from fairlead_service.loading.errors import LoadError
 
 RNG = np.random.default_rng(3)
 X = RNG.random((120, 3))

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from fairlead_service.contract import FailureReason
-from fairlead_service.loading.errors import LoadError
-from fairlead_service.loading.tracking import ATTEMPTS, TrackingClient, TrackingServer
+from fairlead_service.failures import LoadError
+from fairlead_service.tracking import ATTEMPTS, TrackingClient, TrackingServer
 
 Answer = Callable[[httpx.Request], httpx.Response]
 

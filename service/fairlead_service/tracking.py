@@ -1,7 +1,7 @@
 """A small MLflow tracking client over plain HTTP.
 
-Importing MLflow's own client costs a second or more in every starting pod; the five calls that the loader needs cost
-milliseconds. Credentials and TLS follow the environment variables of MLflow's client.
+Importing MLflow's own client costs a second or more in every starting pod, and has no place in the server; the calls
+that are needed here cost milliseconds. Credentials and TLS follow the environment variables of MLflow's client.
 """
 
 import random
@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import httpx
 
-from fairlead_service.loading.errors import LoadError, not_found, unavailable
+from fairlead_service.failures import LoadError, not_found, unavailable
 from fairlead_service.observability import stages
 
 T = TypeVar("T")
@@ -69,7 +69,8 @@ class TrackingServer:
 
 
 class TrackingClient:
-    """GET requests with time-outs and a few retries; every failure is a LoadError that names the server."""
+    """Requests that may be sent twice, with time-outs and a few retries; every failure is a LoadError that names the
+    server."""
 
     def __init__(
         self,
@@ -89,6 +90,9 @@ class TrackingClient:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._http.close()
 
     def get(self, path: str, /, **params: str) -> dict[str, Any]:
@@ -97,18 +101,11 @@ class TrackingClient:
         Raises LoadError: ModelNotFound for 404 and refused parameters, TrackingServerUnavailable for the rest.
         """
 
-        def once() -> dict[str, Any]:
-            response = self._http.get(f"/api/2.0/{path}", params=params)
-            self._check(response)
-            try:
-                body = response.json()
-            except ValueError as error:
-                raise unavailable(f"{response.url} did not answer with JSON; is it an MLflow server?") from error
-            if not isinstance(body, dict):
-                raise unavailable(f"{response.url} did not answer with a JSON object; is it an MLflow server?")
-            return body
+        return self._retrying(lambda: self._json("GET", path, params=params))
 
-        return self._retrying(once)
+    def send(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON object that `/api/2.0/<path>` answers to this one. As `get`, and 400 is ModelNotFound, too."""
+        return self._retrying(lambda: self._json(method, path, json=dict(body)))
 
     def stream(self, path: str, receive: Callable[[Iterator[bytes]], None]) -> None:
         """Passes the body of `/api/2.0/<path>` to `receive`, which starts anew if a try fails."""
@@ -118,6 +115,17 @@ class TrackingClient:
                 receive(response.iter_bytes(1 << 20))
 
         self._retrying(once)
+
+    def _json(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        response = self._http.request(method, f"/api/2.0/{path}", **content)
+        self._check(response)
+        try:
+            body = response.json()
+        except ValueError as error:
+            raise unavailable(f"{response.url} did not answer with JSON; is it an MLflow server?") from error
+        if not isinstance(body, dict):
+            raise unavailable(f"{response.url} did not answer with a JSON object; is it an MLflow server?")
+        return body
 
     @contextmanager
     def _streaming(self, path: str) -> Iterator[httpx.Response]:
@@ -164,6 +172,13 @@ class TrackingClient:
                 "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
             )
         return unavailable(f"MLflow at {self.url} answers {status}: {said}")
+
+
+def quoted(text: str) -> str:
+    """As a string of MLflow's filters, which know no escapes. Raises LoadError(ModelNotFound) for what has no form."""
+    if "'" in text and '"' in text:
+        raise not_found(f"{text!r} has both kinds of quotes, which MLflow can't be asked for")
+    return f'"{text}"' if "'" in text else f"'{text}'"
 
 
 class _Traced(httpx.Client):

@@ -1,4 +1,4 @@
-"""What the loader raises when a model cannot be served."""
+"""What is raised when a model cannot be had: by the loader, and by whoever asks MLflow."""
 
 from fairlead_service.contract import FailureReason
 
