@@ -22,6 +22,7 @@ import socket  # noqa: E402
 import uvicorn  # noqa: E402
 from pydantic import ValidationError  # noqa: E402
 
+from fairlead_service.access import KeysError  # noqa: E402
 from fairlead_service.app import create_app  # noqa: E402
 from fairlead_service.observability import logs  # noqa: E402
 from fairlead_service.protocol import protocol  # noqa: E402
@@ -52,7 +53,11 @@ def main() -> int:
 
 
 def _serve(settings: Settings, taken: socket.socket) -> int:
-    app = create_app(settings)
+    try:
+        app = create_app(settings)
+    except KeysError as error:
+        logs.error(f"the server does not start without its API keys: {error}")
+        return 1
     config = uvicorn.Config(
         app,
         loop="uvloop",

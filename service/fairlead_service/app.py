@@ -10,15 +10,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlead_service import contract, errors, termination
+from fairlead_service.access import Access, KeysError
 from fairlead_service.api import (
     algorithms,
     docs,
@@ -35,6 +36,7 @@ from fairlead_service.api import (
     train,
     trainings,
 )
+from fairlead_service.api.authorization import guard, load_tokens
 from fairlead_service.api.services import Commands, Services
 from fairlead_service.api.train_request import from_pydantic
 from fairlead_service.errors import Problem
@@ -53,6 +55,7 @@ from fairlead_service.registry import Registry
 from fairlead_service.server import Drain
 from fairlead_service.settings import Settings
 
+_KEYS_SECONDS: Final = 2.0
 _DESCRIPTION = """Trains scikit-learn models, tracks them in MLflow, and serves them.
 
 Errors are RFC 9457 problem details (`application/problem+json`): what is wrong, where, and what to send instead."""
@@ -75,6 +78,7 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
         lifespan=_lifespan(services),
         openapi_url=None,  # api/docs.py
         redirect_slashes=False,
+        dependencies=[Depends(guard)],
         # The spans, metrics and logs here are made by hand: FastAPI's own cost more and know less.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
@@ -168,6 +172,7 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         threads=threads,
         catalogue=algorithms.Catalogue(),
         registry=Registry(_environment(settings), measured.mlflow_call),
+        access=Access(settings.api_keys_file, frozenset(load_tokens(settings))),
     )
 
 
@@ -178,6 +183,8 @@ def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextMan
             await _start_predictor(services)
         else:
             await _start_api(services)
+        if services.access.on:
+            services.spawn(_follow_keys(services.access))
         try:
             yield
         finally:
@@ -186,6 +193,17 @@ def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextMan
             await asyncio.to_thread(services.tracing.close)
 
     return lifespan
+
+
+async def _follow_keys(access: Access) -> None:
+    """A Secret's new content appears in its volume without a notice."""
+    while True:
+        await asyncio.sleep(_KEYS_SECONDS)
+        try:
+            if await asyncio.to_thread(access.refresh):
+                logs.event("log", "API keys were read again")
+        except KeysError as error:
+            logs.error(f"the API keys of before stay good: {error}")
 
 
 def _environment(settings: Settings) -> dict[str, str]:

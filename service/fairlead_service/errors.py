@@ -78,6 +78,10 @@ class Unauthorized(Problem):
     status, slug, title = 401, "unauthorized", "The request does not carry the token"
 
 
+class Forbidden(Problem):
+    status, slug, title = 403, "forbidden", "The credential lacks a role"
+
+
 class NotFound(Problem):
     status, slug, title = 404, "not-found", "No such path"
 

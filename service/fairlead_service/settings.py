@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     replay_samples: Annotated[int, Field(ge=0, le=1000)] = 0
     """Newest rows of requests to keep, one row in four, for `GET /model/samples`. 0, the default, keeps none for it and
     has no such path: rows are users' data. The operator replays them against a model on trial."""
+    api_keys_file: Path | None = None
+    """A JSON list of `{name, sha256, roles}`: the keys that clients may send. Read again when it changes; unset: nobody
+    is asked for a key. `python -m fairlead_service.access new` makes one."""
     load_token: SecretStr | None = None
     """The bearer token that loading another model and reading samples ask for; unset: nobody is asked for one."""
     load_token_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None

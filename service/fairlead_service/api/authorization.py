@@ -1,10 +1,11 @@
-"""The one token there is: for swapping a predictor's model and for reading rows of its users."""
+"""What FastAPI's routes ask of their clients: an API key where a file of them is configured (`access`), and without it
+the load token, for swapping a predictor's model and for reading rows of its users."""
 
 import hashlib
 import hmac
 from typing import Annotated, Final
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from fairlead_service.api.services import Use
@@ -16,12 +17,20 @@ _BEARER: Final = HTTPBearer(
 )
 
 
+async def guard(request: Request, services: Use) -> None:
+    """Of every route. Raises Unauthorized, Forbidden."""
+    if services.access.on:
+        header = request.headers.get("authorization")
+        given = None if header is None else header.encode("latin-1")
+        services.access.admit(given, request.method, request.scope["route"].path)
+
+
 async def authorized(
     services: Use, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 ) -> None:
     """Raises Unauthorized."""
-    wanted = _wanted(services.settings)
-    if not wanted:
+    wanted = load_tokens(services.settings)
+    if not wanted or services.access.on:  # then `guard` has asked
         return
     given = hashlib.sha256(credentials.credentials.encode()).digest() if credentials else b""
     if not any([hmac.compare_digest(given, digest) for digest in wanted]):
@@ -29,7 +38,7 @@ async def authorized(
         raise Unauthorized(detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _wanted(settings: Settings) -> list[bytes]:
+def load_tokens(settings: Settings) -> list[bytes]:
     """Digests of the tokens that are right. Comparing digests takes the same time whatever was sent."""
     found = []
     if settings.load_token is not None:

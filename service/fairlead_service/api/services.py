@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from fastapi import Depends, Request
 from starlette.routing import Route
 
+from fairlead_service.access import Access
 from fairlead_service.inference.body import Headers
 from fairlead_service.inference.engine import Engine
 from fairlead_service.inference.raw import Handle, RawEndpoint, Refuse, problem_reply
@@ -60,6 +61,7 @@ class Services:
     threads: ThreadPoolExecutor
     catalogue: "Catalogue"
     registry: Registry
+    access: Access
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
     load_state: LoadState = field(default_factory=LoadState)
@@ -148,7 +150,7 @@ def raw_route(
         services.observer,
         limit=settings.max_body_bytes,
         seconds=settings.body_timeout_seconds,
-        check=check,
+        check=services.access.guarded(check, path),
         refuse=refuse,
     )
     return Route(path, endpoint, methods=["POST"])

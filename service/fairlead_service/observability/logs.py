@@ -24,6 +24,8 @@ from fairlead_service.observability.lines import BufferedLines, DirectLines, Lin
 
 LOGGER: Final = logging.getLogger("fairlead")
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+subject: ContextVar[str | None] = ContextVar("subject", default=None)
+"""Whose credential the request carries; tasks that a request begins inherit it."""
 
 _FIELDS: Final = "fairlead_fields"
 _NOISY: Final = ("asyncio", "opentelemetry", "urllib3", "httpx")
@@ -186,8 +188,10 @@ def error(message: str, /, exception: BaseException | None = None, **fields: Any
 
 
 def audit(action: str, outcome: str, client: str, /, **fields: Any) -> None:
-    """Logs who (network address) did what to which model, and how it ended."""
-    event("audit", f"{action}: {outcome}", action=action, outcome=outcome, client=client, **fields)
+    """Logs who (network address, and subject where keys are asked for) did what to which model, and how it ended."""
+    by = subject.get()
+    who: dict[str, Any] = {} if by is None else {"subject": by}
+    event("audit", f"{action}: {outcome}", action=action, outcome=outcome, client=client, **who, **fields)
 
 
 def capture_output() -> None:
