@@ -7,7 +7,10 @@ from starlette.responses import HTMLResponse, JSONResponse
 from fairlead_service import contract
 from fairlead_service.api import algorithms, openapi
 from fairlead_service.api.services import Use
+from fairlead_service.hardening import policy
 
+_INLINE_STYLES = "; style-src-attr 'unsafe-inline'"
+"""Swagger UI sets its elements' styles."""
 router = APIRouter(include_in_schema=False)
 
 
@@ -22,4 +25,8 @@ async def document(request: Request, services: Use) -> JSONResponse:
 @router.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
     root = request.scope.get("root_path", "").rstrip("/")
-    return get_swagger_ui_html(openapi_url=f"{root}/openapi.json", title=f"{request.app.title} - Swagger UI")
+    page = get_swagger_ui_html(
+        openapi_url=f"{root}/openapi.json", title=f"{request.app.title} - Swagger UI", swagger_favicon_url="data:,"
+    )
+    page.headers["Content-Security-Policy"] = policy(bytes(page.body)) + _INLINE_STYLES
+    return page

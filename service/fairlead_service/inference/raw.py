@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from fairlead_service import errors
 from fairlead_service.errors import Problem
+from fairlead_service.hardening import HEADERS
 from fairlead_service.inference.body import DisconnectError, Headers
 from fairlead_service.inference.exchange import Exchange
 from fairlead_service.observability import logs
@@ -112,6 +113,7 @@ class RawEndpoint:
                 (b"content-type", reply.content_type),
                 (REQUEST_ID, seen.request_id.encode()),
                 *reply.headers,
+                *HEADERS,
             ]
             if self._observer.last_on_connection(scope) and _CLOSE not in headers:
                 headers.append(_CLOSE)

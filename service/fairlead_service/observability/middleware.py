@@ -7,6 +7,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fairlead_service import errors
+from fairlead_service.hardening import missing
 from fairlead_service.inference.body import DisconnectError
 from fairlead_service.observability import logs
 from fairlead_service.observability.metrics import UNMATCHED
@@ -51,7 +52,8 @@ class Observed:
             self._observer.finish(seen, _template(scope), status)
 
     def _headers(self, seen: Seen, message: Message) -> list[tuple[bytes, bytes]]:
-        headers = [*message.get("headers", ()), (REQUEST_ID, seen.request_id.encode())]
+        own = message.get("headers", ())
+        headers = [*own, (REQUEST_ID, seen.request_id.encode()), *missing(own)]
         if _CLOSE not in headers and self._observer.last_on_connection(seen.scope):
             headers.append(_CLOSE)
         return headers
