@@ -73,7 +73,7 @@ class LoadBegun(Answer):
 
 class LoadProgress(Answer):
     run_id: str
-    stage: str = Field(description="waiting, fetch, check, prove, write or serve")
+    stage: str = Field(description="waiting, cache, fetch, check, prove, write or serve")
 
 
 class LoadFailure(Answer):

@@ -24,7 +24,7 @@ class _Message(BaseModel):
 class Progress(_Message):
     kind: Literal["progress"] = "progress"
     stage: str
-    """One word: fetch, check, compile, prove, write; read, validate, search, fit, evaluate, plot, log."""
+    """One word: cache, fetch, check, compile, prove, write; read, validate, search, fit, evaluate, plot, log."""
     message: str = ""
     percent: float | None = None
     """How far a training is."""
@@ -32,6 +32,13 @@ class Progress(_Message):
     """Those of a training that are known so far."""
     run_id: str | None = None
     """The MLflow run of a training, once there is one."""
+    cache: Literal["hit", "miss", "stored", "corrupt", "error"] | None = None
+    """What became of a request to the bundle cache."""
+
+    @property
+    def level(self) -> int:
+        """Of logging's: a cache that fails costs time and no load."""
+        return logging.WARNING if self.cache in ("corrupt", "error") else logging.INFO
 
 
 class Result(_Message):
@@ -81,5 +88,7 @@ class Channel:
 def as_line(message: Progress | Result | Failure, service: str, now: float) -> bytes:
     """The message as a log line, without its break; `now` is in seconds since 1970."""
     level = logging.ERROR if isinstance(message, Failure) else logging.INFO
+    if isinstance(message, Progress):
+        level = message.level
     form = line(now, level, message.kind, "done", service, "fairlead")
     return encode(form | message.model_dump(exclude_none=True))

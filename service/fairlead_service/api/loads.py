@@ -5,6 +5,7 @@ for (the operator asks again and again what became of them) give way: the last o
 """
 
 import asyncio
+import logging
 import os
 import time
 from datetime import UTC, datetime
@@ -113,6 +114,10 @@ async def _child(services: Services, wanted: Wanted, bundle: Path) -> None:
 
     def follow(progress: wire.Progress) -> None:
         state.stage = progress.stage
+        if progress.cache is not None:
+            services.metrics.cache(progress.cache)
+            if progress.level > logging.INFO:
+                logs.event("log", progress.message, progress.level)
 
     command: list[str | Path] = [*services.commands.load, "--model-uri", wanted.uri]
     command += ["--bundle", bundle, "--run-id", wanted.run_id]

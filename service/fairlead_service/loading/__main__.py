@@ -1,6 +1,7 @@
 """`python -m fairlead_service.loading`: the loader as a program, configured by flags or by the pod's environment."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -12,6 +13,10 @@ from fairlead_service import contract, termination, wire
 from fairlead_service.contract import FailureReason
 from fairlead_service.failures import LoadError
 from fairlead_service.loading import loader, memory, process
+from fairlead_service.loading.cache import loads, question
+from fairlead_service.loading.cache.backend import CacheError
+from fairlead_service.loading.cache.loads import BundleCache
+from fairlead_service.loading.cache.settings import CacheSettings
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.source import MlflowSource
 from fairlead_service.loading.versions import VersionPolicy
@@ -60,8 +65,38 @@ def _run(options: argparse.Namespace, environment: Mapping[str, str], channel: w
     if there is not None:
         progress("fetch", f"{destination} already holds {options.model_uri}; nothing is fetched")
         return there
-    with TrackingClient(TrackingServer.from_environment(environment)) as client:
-        return loader.load(options.model_uri, destination, MlflowSource(client), wanted, progress)
+    with contextlib.ExitStack() as opened:
+
+        def source() -> MlflowSource:
+            client = TrackingClient(TrackingServer.from_environment(environment))
+            return MlflowSource(opened.enter_context(client))
+
+        def fetch(uri: str, asked: LoadOptions) -> Bundle:
+            return loader.load(uri, destination, source(), asked, progress)
+
+        cache = _cache(environment, channel)
+        if cache is None:
+            return fetch(options.model_uri, wanted)
+        if question.pinned(options.model_uri, wanted):
+            return cache.load(options.model_uri, destination, wanted, fetch)
+        version = loads.version_of(options.model_uri, wanted, source())
+        return cache.load(version[0], destination, version[1], fetch) if version else fetch(options.model_uri, wanted)
+
+
+def _cache(environment: Mapping[str, str], channel: wire.Channel) -> BundleCache | None:
+    """None without one, or with one whose settings make no sense: that is said, and the load goes on."""
+
+    def report(outcome: loads.Outcome, message: str) -> None:
+        channel.send(wire.Progress(stage="cache", message=message, cache=outcome))
+
+    try:
+        found = CacheSettings.from_environment(environment)
+        if found is None:
+            return None
+        return BundleCache(found.backend(), report, found.signing_key, found.wait_seconds)
+    except CacheError as error:
+        report("error", f"the load goes on without the cache: {error}")
+        return None
 
 
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:

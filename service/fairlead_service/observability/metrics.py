@@ -16,6 +16,7 @@ from fairlead_service.observability.drift_metrics import DriftCollector
 from fairlead_service.observability.observations import Histograms, Series
 
 OUTCOMES: Final = ("succeeded", "failed")
+CACHE_OUTCOMES: Final = ("hit", "miss", "stored", "corrupt", "error")
 UNMATCHED: Final = "unmatched"
 """The path label of requests that no route takes."""
 
@@ -66,6 +67,14 @@ class Metrics:
         )
         for outcome in OUTCOMES:
             self._load.labels(outcome)
+        self._cache = Counter(
+            "bundle_cache_requests",
+            "What became of loads' requests to the bundle cache: hit, miss, stored, corrupt or error",
+            ("outcome",),
+            registry=registry,
+        )
+        for outcome in CACHE_OUTCOMES:
+            self._cache.labels(outcome)
         self._model = Gauge(
             "model_info", "1 for the model that serves", ("run_id", "model", "version", "backend"), registry=registry
         )
@@ -115,6 +124,9 @@ class Metrics:
 
     def mlflow_call(self, outcome: str) -> None:
         self._mlflow.labels(outcome).inc()
+
+    def cache(self, outcome: str) -> None:
+        self._cache.labels(outcome).inc()
 
     def serving(self, model: Serving) -> None:
         """Makes `model` the only one in `model_info` and `model_proof_rows`."""
