@@ -108,7 +108,7 @@ class RedisBackend:
 
 @contextlib.contextmanager
 def _renewed(lock: Lock) -> Iterator[None]:
-    """Holds an acquired lock and renews its lease in a thread. If that fails others fetch as well, and no load fails."""
+    """Holds an acquired lock and renews its lease in a thread. If that fails, others fetch as well."""
     done = threading.Event()
 
     def renew() -> None:

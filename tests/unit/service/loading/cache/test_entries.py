@@ -1,5 +1,6 @@
 """Sealed blobs, keys and evictions."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,6 @@ def test_the_least_recently_used_go_and_no_more_than_needed(held: list[Held], ro
 
 
 def test_a_directory_keeps_what_was_used_last(tmp_path: Path) -> None:
-    import os
-
     backend = DirectoryBackend(tmp_path / "cache", max_bytes=100)
     keys = [f"{number}" * 64 for number in range(3)]
     for key in keys[:2]:
@@ -128,8 +127,6 @@ def test_a_directory_keeps_what_was_used_last(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
-    import os
-
     left, fresh = tmp_path / ".half-old", tmp_path / ".half-new"
     for path in (left, fresh):
         path.write_bytes(b"x")
@@ -160,10 +157,13 @@ def test_one_holds_the_lock_of_a_directory(tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, str]) -> None:
-    with pytest.raises(CacheError):
+    def use() -> None:
         found = CacheSettings.from_environment({f"FAIRLEAD_CACHE_{name}": value for name, value in settings.items()})
         assert found is not None
         found.backend()
+
+    with pytest.raises(CacheError):
+        use()
 
 
 def test_secrets_may_be_in_files_and_are_not_shown(tmp_path: Path) -> None:
