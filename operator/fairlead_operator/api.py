@@ -41,6 +41,10 @@ ABORT_ANNOTATION: Final = "fairlead.dev/abort"
 APPROVE_ANNOTATION: Final = "fairlead.dev/approve"
 """What people say about one model: its version, or its run ID. About any other model it says nothing."""
 
+CACHE_BYTES: Final = 4 * 2**30
+REDIS_URL: Final = r"^rediss?://([^:@/?# ]+@)?([^:@/?#\[\] ]+|\[[0-9a-fA-F:.]+\])(:[1-9][0-9]{0,4})?(/[0-9]{0,3})?$"
+"""Without a password, which belongs into a Secret."""
+
 Manifest = dict[str, Any]
 """A Kubernetes object as JSON has it."""
 
@@ -208,6 +212,35 @@ class LocalReference(_Strict):
     name: str
 
 
+class ClaimSource(_Strict):
+    claim_name: Annotated[str, Field(min_length=1, max_length=253)]
+
+
+class RedisSource(_Strict):
+    url: Annotated[str, Field(max_length=512, pattern=REDIS_URL)]
+
+
+class CacheSource(_Strict):
+    """`spec.cache`: where bundles are kept for all pods."""
+
+    enabled: bool = True
+    persistent_volume_claim: ClaimSource | None = None
+    redis: RedisSource | None = None
+    secret_name: Annotated[str | None, Field(min_length=1, max_length=253)] = None
+    """In the resource's own namespace, with the keys `password`, `signing-key` and `ca.crt` as far as there are any."""
+    signed: bool = False
+    max_bytes: Annotated[int, Field(ge=1_048_576)] = CACHE_BYTES
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        places = [place for place in (self.persistent_volume_claim, self.redis) if place is not None]
+        if len(places) != (1 if self.enabled else 0):
+            raise ValueError("must be exactly one of persistentVolumeClaim and redis, or enabled: false alone")
+        if self.signed and self.secret_name is None:
+            raise ValueError("must be with a secretName when signed is true")
+        return self
+
+
 class Spec(_Strict):
     model: ModelSource
     replicas: Annotated[int | None, Field(ge=0, le=10000)] = None
@@ -215,6 +248,7 @@ class Spec(_Strict):
     slo: ServiceLevel | None = None
     rollout: Rollout = Rollout()
     image: str | None = None
+    cache: CacheSource | None = None
     resources: Resources | None = None
     node_selector: Mapping[str, str] = {}
     tolerations: tuple[Mapping[str, Any], ...] = ()

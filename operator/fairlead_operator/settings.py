@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from fairlead_operator.api import CACHE_BYTES, REDIS_URL
 from fairlead_operator.desired.pods import PodDefaults
 from fairlead_operator.desired.surroundings import RUNBOOKS, Engine, Surroundings
 
@@ -53,6 +54,19 @@ class Settings(BaseSettings):
     egress_ports: Annotated[tuple[int, ...], NoDecode] = ()
     """Comma-separated: more ports the serving pods may connect to. 443 for artifacts in an object store. DNS, MLflow's
     port and the OTLP endpoint's are always open. Policies see the pod's port, which may differ from a Service's."""
+
+    cache_url: Annotated[str | None, Field(pattern=REDIS_URL)] = None
+    """A Redis that keeps bundles for ModelDeployments without a `spec.cache`; unset: there is no cache for them."""
+
+    cache_secret: str | None = None
+    """Name of a Secret with its `password`, `ca.crt` and `signing-key`, as far as there are any, looked up in each
+    ModelDeployment's own namespace. The operator never reads it."""
+
+    cache_signed: bool = False
+    """Whether loaders use only bundles that were signed with the Secret's `signing-key`."""
+
+    cache_max_bytes: Annotated[int, Field(ge=1_048_576)] = CACHE_BYTES
+    """Of all bundles together; those not used for longest go first."""
 
     alias_poll_seconds: Annotated[float, Field(gt=0)] = 30.0
     """How long an alias that moved may go unnoticed. One call a period for each registered model in use, whatever the
@@ -153,6 +167,10 @@ class Settings(BaseSettings):
             egress_ports=self.egress_ports,
             load_key=secret(self.load_key),
             version_policy=self.version_policy,
+            cache_url=self.cache_url,
+            cache_secret=self.cache_secret,
+            cache_signed=self.cache_signed,
+            cache_max_bytes=self.cache_max_bytes,
         )
 
 

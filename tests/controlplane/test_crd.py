@@ -15,6 +15,9 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "alias": {"model": {"uri": "models:/fraud@champion"}},
     "version": {"model": {"uri": "models:/my fraud model/12"}},
     "run with a path": {"model": {"uri": f"runs:/{RUN}/some/model"}},
+    "Redis by TLS": {"cache": {"redis": {"url": "rediss://u@[::1]:6380/1"}, "secretName": "s", "signed": True}},
+    "a claim": {"cache": {"persistentVolumeClaim": {"claimName": "c"}}},
+    "no cache": {"cache": {"enabled": False}},
     "everything": {
         "model": {"runID": RUN, "allowPickle": True},
         "replicas": 3,
@@ -64,6 +67,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "empty slo": ({"slo": {}}, "should have at least 1 propert"),
     "no time": ({"rollout": {"progressDeadlineSeconds": 1}}, "greater than or equal to 5"),
     "amount": ({"resources": {"limits": {"cpu": "much"}}}, "spec.resources.limits.cpu"),
+    "no cache": ({"cache": {}}, "must be exactly one of persistentVolumeClaim and redis"),
+    "two caches": (
+        {"cache": {"redis": {"url": "redis://r"}, "persistentVolumeClaim": {"claimName": "c"}}},
+        "must be exactly one of persistentVolumeClaim and redis",
+    ),
+    "a password in a spec": ({"cache": {"redis": {"url": "redis://u:p@r:6379/0"}}}, "without a password"),
+    "signed without a key": ({"cache": {"redis": {"url": "redis://r"}, "signed": True}}, "must be with a secretName"),
     "unknown field": ({"canary": {}}, 'unknown field "spec.canary"'),
 }
 

@@ -162,6 +162,31 @@ Server-side apply refuses a name that appears twice, so it never does.
 {{- end -}}
 {{- end -}}
 
+{{/* The bundle cache of a loader in this release, as a YAML list; empty without one. */}}
+{{- define "fairlead.cacheEnv" -}}
+{{- with .Values.cache -}}
+{{- if .url -}}
+{{- if and .signed (not .secretName) -}}
+{{- fail "cache.signed is true: cache.secretName must name the Secret with the key signing-key" -}}
+{{- end -}}
+- name: FAIRLEAD_CACHE_URL
+  value: {{ .url | quote }}
+- name: FAIRLEAD_CACHE_MAX_BYTES
+  value: {{ .maxBytes | quote }}
+- name: FAIRLEAD_CACHE_SIGNED
+  value: {{ .signed | quote }}
+{{- $secret := .secretName -}}
+{{- if $secret -}}
+{{- range $name, $key := dict "CA" "ca.crt" "PASSWORD" "password" "SIGNING_KEY" "signing-key" }}
+- name: FAIRLEAD_CACHE_{{ $name }}
+  valueFrom:
+    secretKeyRef: {name: {{ $secret }}, key: {{ $key }}, optional: true}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "fairlead.mlflowName" -}}
 {{- include "fairlead.componentName" (dict "root" . "component" "mlflow") -}}
 {{- end -}}

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fairlead_operator import api, contract
 from fairlead_operator.api import Manifest, ModelDeployment, ModelRef
-from fairlead_operator.desired import configmap, naming
+from fairlead_operator.desired import cache, configmap, naming
 from fairlead_operator.desired.pods import PodDefaults, Template, Trial, load_token
 
 BUNDLE_MOUNT: Final = "/bundle"
@@ -97,7 +97,11 @@ def _template(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDef
         },
         "initContainers": [_loader(md, model, image, defaults)],
         "containers": [_server(md, model, image, defaults)],
-        "volumes": [{"name": "bundle", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
+        "volumes": [
+            {"name": "bundle", "emptyDir": {}},
+            {"name": "tmp", "emptyDir": {}},
+            *cache.volumes(cache.chosen(md, defaults)),
+        ],
         "topologySpreadConstraints": [
             {
                 "maxSkew": 1,
@@ -127,6 +131,7 @@ def _loader(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefau
     container = _container("loader", contract.LOADER_COMMAND, md, model, image, defaults)
     container["volumeMounts"][0]["readOnly"] = False
     container["terminationMessagePolicy"] = "File"
+    _give_cache(container, md, defaults)
     recorded = [{"configMapRef": {"name": naming.child_name(md.metadata.name)}}] if configmap.swaps(md) else []
     if sources := [*recorded, *_credentials(defaults)]:
         container["envFrom"] = sources
@@ -142,9 +147,16 @@ def _server(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefau
     container["livenessProbe"] = _probe(contract.LIVE_PATH, period=10, failures=3)
     if configmap.swaps(md):
         container["volumeMounts"][0]["readOnly"] = False
+        _give_cache(container, md, defaults)
         if sources := _credentials(defaults):
             container["envFrom"] = sources
     return container
+
+
+def _give_cache(container: Manifest, md: ModelDeployment, defaults: PodDefaults) -> None:
+    source = cache.chosen(md, defaults)
+    container["env"] += cache.environment(source)
+    container["volumeMounts"] += cache.mounts(source)
 
 
 def _credentials(defaults: PodDefaults) -> list[Manifest]:

@@ -1,10 +1,10 @@
-"""The NetworkPolicy: in, only the HTTP port; out, only names, MLflow and traces."""
+"""The NetworkPolicy: in, only the HTTP port; out, only names, MLflow, traces and the cache."""
 
 from typing import Final
 
 from fairlead_operator import contract
 from fairlead_operator.api import Manifest, ModelDeployment
-from fairlead_operator.desired import naming
+from fairlead_operator.desired import cache, naming
 from fairlead_operator.desired.pods import PodDefaults, port_of
 
 DNS_PORTS: Final = (53, 1053)
@@ -16,6 +16,7 @@ def build(md: ModelDeployment, defaults: PodDefaults) -> Manifest:
     outward = {port_of(defaults.tracking_uri), *defaults.egress_ports}
     if defaults.otlp_endpoint:
         outward.add(port_of(defaults.otlp_endpoint))
+    outward |= cache.ports(cache.chosen(md, defaults))
     dns = [{"port": port, "protocol": protocol} for port in DNS_PORTS for protocol in ("UDP", "TCP")]
     return {
         "apiVersion": "networking.k8s.io/v1",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-from fairlead_operator.api import ModelDeployment, ModelRef
+from fairlead_operator.api import CACHE_BYTES, ModelDeployment, ModelRef
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,12 @@ class PodDefaults:
     """More ports that pods may connect to, such as 443 for an object store."""
     load_key: str | None = field(default=None, repr=False)
     """What the tokens are made from that pods ask for before they swap models or hand out rows."""
+    cache_url: str | None = None
+    """A Redis that keeps bundles for resources without a `spec.cache`."""
+    cache_secret: str | None = None
+    """A Secret in the resource's own namespace."""
+    cache_signed: bool = False
+    cache_max_bytes: int = CACHE_BYTES
 
     version_policy: Literal["Strict", "Minor", "Warn"] = "Minor"
     """Of loaders whose resource does not say."""
@@ -60,4 +66,4 @@ def load_token(md: ModelDeployment, defaults: PodDefaults) -> str | None:
 def port_of(uri: str) -> int:
     """The TCP port a URL leads to."""
     parts = urlsplit(uri)
-    return parts.port or (443 if parts.scheme == "https" else 80)
+    return parts.port or {"https": 443, "redis": 6379, "rediss": 6379}.get(parts.scheme, 80)

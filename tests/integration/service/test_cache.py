@@ -212,5 +212,5 @@ def test_the_lock_of_redis_ends_with_its_holder(backend: RedisBackend, redis_url
 
 
 def test_a_wrong_password_is_an_error_of_the_cache(redis_url: str) -> None:
-    with pytest.raises(CacheError, match="127.0.0.1"):
+    with pytest.raises(CacheError, match=r"127\.0\.0\.1"):
         RedisBackend(redis_url, 100, "wrong").get("a")
