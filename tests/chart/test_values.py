@@ -335,3 +335,27 @@ def test_notes_end_with_commands_that_fit(helm: Helm) -> None:
     outside = ("--values", str(CHART / "ci/mlflow-storage-values.yaml"), "--set", "mlflow.persistence.enabled=false")
     assert "WARNING" not in notes(helm, *outside)
     assert "port-forward" not in notes(helm, "--values", str(CHART / "ci/everything-off-values.yaml"))
+
+
+def test_api_and_operator_share_a_cache(helm: Helm) -> None:
+    manifests = render(helm, "production")
+    api, operator = (
+        {
+            v["name"]: v
+            for v in pick(manifests, "Deployment", f"fairlead-{name}")["spec"]["template"]["spec"]["containers"][0][
+                "env"
+            ]
+        }
+        for name in ("api", "operator")
+    )
+    url = "rediss://redis.cache.svc:6380/0"
+    assert (api["FAIRLEAD_CACHE_URL"]["value"], operator["FAIRLEAD_OPERATOR_CACHE_URL"]["value"]) == (url, url)
+    assert (api["FAIRLEAD_CACHE_SIGNED"]["value"], operator["FAIRLEAD_OPERATOR_CACHE_SIGNED"]["value"]) == (
+        "true",
+        "true",
+    )
+    assert api["FAIRLEAD_CACHE_PASSWORD"]["valueFrom"]["secretKeyRef"]["name"] == "fairlead-cache"
+    assert operator["FAIRLEAD_OPERATOR_CACHE_SECRET"]["value"] == "fairlead-cache"
+    helm.template(CHART, "--set", "cache.url=redis://r")
+    assert "must name the Secret" in helm.refused(CHART, "--set", "cache.url=redis://r,cache.signed=true").stderr
+    assert helm.refused(CHART, "--set", "cache.url=redis://u:password@r").returncode != 0
