@@ -32,6 +32,12 @@ def succeed_by_run(directory: str) -> None:
     succeed(f"{directory}/{option('--run-id')}")
 
 
+def succeed_from_a_cache(outcome: str, source: str) -> None:
+    """As `succeed`, having asked a bundle cache."""
+    say(kind="progress", stage="cache", message="what became of it", cache=outcome)
+    succeed(source)
+
+
 def wait_then_succeed(fifo: str, source: str, value: str = "{}") -> None:
     """As `succeed`, once somebody has opened the fifo for writing and closed it."""
     with open(fifo) as file:

@@ -138,6 +138,18 @@ def test_a_quantile_lies_in_the_bucket_of_its_rank(counts: list[int], q: float) 
     assert estimate == bounds[-2] if math.isinf(bucket) else bucket - 1 <= estimate <= bucket
 
 
+async def test_loads_requests_to_the_bundle_cache_are_counted(tmp_path: Path, stream: io.StringIO) -> None:
+    made = write_bundle(tmp_path / "b", tree(), RUN_A)
+    commands = Commands(load=fake("succeed_from_a_cache", "error", made.directory))
+    async with running(Settings(data_dir=tmp_path / "data"), commands) as (client, _):
+        assert (await client.post(f"/model/load/{RUN_A}")).status_code == 200
+        text = (await client.get("/metrics")).text
+    counted = {line for line in text.splitlines() if line.startswith("bundle_cache_requests_total")}
+    assert 'bundle_cache_requests_total{outcome="error"} 1.0' in counted
+    assert 'bundle_cache_requests_total{outcome="hit"} 0.0' in counted
+    assert [line["level"] for line in lines(stream) if line["message"] == "what became of it"] == ["warning"]
+
+
 async def test_two_applications_share_nothing(tmp_path: Path) -> None:
     async with (
         running(api_settings(tmp_path, data_dir=tmp_path / "1")) as (one, _),
