@@ -38,19 +38,19 @@ def encode(key: str, bundle: Bundle, signing_key: str | None) -> bytes:
 def decode(key: str, blob: bytes, signing_key: str | None) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest and the contents by file name. Raises CorruptError."""
     start = len(_MAGIC) + _SEAL
-    seal, body = blob[len(_MAGIC) : start], blob[start:]
+    seal, body = blob[len(_MAGIC) : start], memoryview(blob)[start:]  # a copy would be as large as the model
     if not blob.startswith(_MAGIC) or not hmac.compare_digest(seal, _seal(key, body, signing_key)):
         raise CorruptError("its seal is not that of its contents")
     length = int.from_bytes(body[:8], "big")
     try:
-        manifest = Manifest.model_validate_json(body[8 : 8 + length])
+        manifest = Manifest.model_validate_json(bytes(body[8 : 8 + length]))
     except ValidationError as error:
         raise CorruptError(f"its manifest does not parse: {error}") from error
     contents, at = {}, 8 + length
     for name, expected in manifest.files.items():
         if name in ("", "..") or Path(name).name != name:
             raise CorruptError(f"it names a file outside its directory: {name!r}")
-        contents[name] = body[at : at + expected.size]
+        contents[name] = bytes(body[at : at + expected.size])
         at += expected.size
         if hashlib.sha256(contents[name]).hexdigest() != expected.sha256:
             raise CorruptError(f"its {name} is not what its manifest says")
@@ -59,6 +59,8 @@ def decode(key: str, blob: bytes, signing_key: str | None) -> tuple[Manifest, di
     return manifest, contents
 
 
-def _seal(key: str, body: bytes, signing_key: str | None) -> bytes:
-    sealed = key.encode() + body
-    return hmac.digest(signing_key.encode(), sealed, "sha256") if signing_key else hashlib.sha256(sealed).digest()
+def _seal(key: str, body: bytes | memoryview, signing_key: str | None) -> bytes:
+    sealed = hmac.new(signing_key.encode(), digestmod="sha256") if signing_key else hashlib.sha256()
+    sealed.update(key.encode())
+    sealed.update(body)
+    return sealed.digest()

@@ -1,6 +1,7 @@
 """Sealed blobs, keys and evictions."""
 
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fairlead_service.loading.cache.entry import CorruptError
 from fairlead_service.loading.cache.settings import CacheSettings
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.versions import VersionPolicy
+from fairlead_service.models import bundle
 from tests.unit.service.support import tree, write_bundle
 
 KEY, OTHER = "ab" * 32, "cd" * 32
@@ -31,6 +33,17 @@ def test_what_comes_out_is_what_went_in(tmp_path: Path) -> None:
     manifest, contents = entry.decode(KEY, entry.encode(KEY, made, "k" * 32), "k" * 32)
     assert manifest == made.manifest
     assert contents == {name: made.path(name).read_bytes() for name in made.manifest.files}
+
+
+def test_opening_an_entry_takes_one_copy_of_it(tmp_path: Path) -> None:
+    size = 8 * 2**20
+    made = bundle.write(tmp_path / "b", write_bundle(tmp_path / "small", tree()).manifest, {"weights": bytes(size)})
+    sealed = entry.encode(KEY, made, None)
+    tracemalloc.start()
+    entry.decode(KEY, sealed, None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.2 * size  # a container whose limit fits the load must not be killed by a hit
 
 
 @given(st.data())
