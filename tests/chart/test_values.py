@@ -367,3 +367,15 @@ def test_api_and_operator_share_a_cache(helm: Helm) -> None:
     helm.template(CHART, "--set", "cache.url=redis://r")
     assert "must name the Secret" in helm.refused(CHART, "--set", "cache.url=redis://r,cache.signed=true").stderr
     assert helm.refused(CHART, "--set", "cache.url=redis://u:password@r").returncode != 0
+
+
+def test_the_api_asks_for_keys_that_are_in_a_secret(helm: Helm) -> None:
+    pod = pick(render(helm, "production"), "Deployment", "fairlead-api")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    path = environment(container)["FAIRLEAD_API_KEYS_FILE"]
+    (mount,) = [mount for mount in container["volumeMounts"] if path == f"{mount['mountPath']}/keys.json"]
+    assert mount["readOnly"]
+    assert "subPath" not in mount  # such a mount never changes
+    assert {"name": mount["name"], "secret": {"secretName": "fairlead-api-keys"}} in pod["volumes"]
+    plain = pick(render(helm, "default"), "Deployment", "fairlead-api")["spec"]["template"]["spec"]["containers"][0]
+    assert "FAIRLEAD_API_KEYS_FILE" not in environment(plain)
