@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from fairlead_service.schemas import Answer, Request, Text
 from fairlead_service.schemas_train import SemanticVersion
@@ -40,23 +40,17 @@ class ModelDetails(RegisteredModel):
     versions: list[ModelVersion] = Field(description="The newest first, a hundred at most")
 
 
-class _Change(Request):
-    """FastAPI silences a warning of pydantic's where it makes a route, not where a schema is built later."""
-
-    model_config = ConfigDict(defer_build=False)
-
-
-class ModelChange(_Change):
+class ModelChange(Request):
     description: Value
 
 
-class VersionChange(_Change):
+class VersionChange(Request):
     description: Value | None = None
     semantic_version: SemanticVersion | None = None
     tags: dict[Text, Value | None] = Field(default_factory=dict, max_length=100, description="null removes a tag")
 
 
-class AliasMove(_Change):
+class AliasMove(Request):
     """One of both."""
 
     version: VersionNumber | None = None

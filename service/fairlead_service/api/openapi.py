@@ -13,10 +13,13 @@ from starlette.routing import BaseRoute
 from fairlead_service.api.schemas_v2 import InferRequest, V2Error
 from fairlead_service.errors import ProblemDetails
 from fairlead_service.schemas import PredictRequest
+from fairlead_service.schemas_registry import AliasMove, ModelChange, VersionChange
 from fairlead_service.schemas_train import AlgorithmInfo, TrainRequest
 
 _REF = "#/components/schemas/{model}"
-_DOCUMENTED: tuple[type[BaseModel], ...] = (ProblemDetails, PredictRequest, TrainRequest, InferRequest, V2Error)
+_DOCUMENTED: tuple[type[BaseModel], ...] = (
+    ProblemDetails, PredictRequest, TrainRequest, ModelChange, VersionChange, AliasMove, InferRequest, V2Error,
+)  # fmt: skip
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:

@@ -1,13 +1,17 @@
 """`/models` and `/runs`: what MLflow's registry and tracking have, and the changes that deployments follow."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi import Path as PathParameter
+from pydantic import BaseModel, ValidationError
 
 from fairlead_service import errors, registry
+from fairlead_service.api.openapi import json_body
 from fairlead_service.api.services import Services, Use, client_address
-from fairlead_service.errors import openapi_responses
+from fairlead_service.api.train_request import invalid_from
+from fairlead_service.errors import BODY_PROBLEMS, MalformedBody, openapi_responses
+from fairlead_service.inference.body import check_json, read_body
 from fairlead_service.observability import logs
 from fairlead_service.schemas import RUN_ID_PATTERN
 from fairlead_service.schemas_registry import (
@@ -26,8 +30,11 @@ from fairlead_service.schemas_registry import (
 
 _READ: Final = openapi_responses(errors.RegistryNotFound, errors.InvalidInput, errors.TrackingServerUnavailable)
 _WRITE: Final = openapi_responses(
-    errors.RegistryNotFound, errors.AlreadyTaken, errors.InvalidInput, errors.TrackingServerUnavailable
+    *BODY_PROBLEMS, errors.RegistryNotFound, errors.AlreadyTaken, errors.TrackingServerUnavailable
 )
+_BODY_BYTES: Final = 2**20
+T = TypeVar("T", bound=BaseModel)
+
 router = APIRouter(tags=["registry"])
 
 Name = Annotated[str, PathParameter(description="A registered model", max_length=250, pattern=r"^[^/:\x00-\x1f\x7f]+$")]
@@ -52,8 +59,15 @@ async def model(name: Name, services: Use) -> ModelDetails:
     return await _details(services, name)
 
 
-@router.patch("/models/{name}", summary="Describe a model", response_model_exclude_none=True, responses=_WRITE)
-async def describe(name: Name, change: ModelChange, request: Request, services: Use) -> ModelDetails:
+@router.patch(
+    "/models/{name}",
+    summary="Describe a model",
+    response_model_exclude_none=True,
+    responses=_WRITE,
+    openapi_extra=json_body(ModelChange),
+)
+async def describe(name: Name, request: Request, services: Use) -> ModelDetails:
+    change = await _body(request, services, ModelChange)
     await services.registry.call(lambda client: registry.describe(client, name, change.description))
     logs.audit("describe", "succeeded", client_address(request), model_name=name)
     return await _details(services, name)
@@ -64,11 +78,11 @@ async def describe(name: Name, change: ModelChange, request: Request, services: 
     summary="Describe, tag or number a version",
     response_model_exclude_none=True,
     responses=_WRITE,
+    openapi_extra=json_body(VersionChange),
 )
-async def change_version(
-    name: Name, version: Version, change: VersionChange, request: Request, services: Use
-) -> ModelDetails:
+async def change_version(name: Name, version: Version, request: Request, services: Use) -> ModelDetails:
     """What is left out stays. A semantic version belongs to one version of a model."""
+    change = await _body(request, services, VersionChange)
     tags = dict(change.tags)
     if change.semantic_version is not None:
         tags[registry.SEMANTIC_VERSION] = change.semantic_version
@@ -81,10 +95,15 @@ async def change_version(
 
 
 @router.put(
-    "/models/{name}/aliases/{alias}", summary="Move an alias", response_model_exclude_none=True, responses=_WRITE
+    "/models/{name}/aliases/{alias}",
+    summary="Move an alias",
+    response_model_exclude_none=True,
+    responses=_WRITE,
+    openapi_extra=json_body(AliasMove),
 )
-async def move_alias(name: Name, alias: AliasName, move: AliasMove, request: Request, services: Use) -> ModelDetails:
+async def move_alias(name: Name, alias: AliasName, request: Request, services: Use) -> ModelDetails:
     """To a version by its number or its semantic version. A ModelDeployment that follows the alias rolls to it."""
+    move = await _body(request, services, AliasMove)
     before, now = await services.registry.call(
         lambda client: registry.move_alias(client, name, alias, move.version, move.semantic_version)
     )
@@ -94,7 +113,10 @@ async def move_alias(name: Name, alias: AliasName, move: AliasMove, request: Req
 
 
 @router.delete(
-    "/models/{name}/aliases/{alias}", summary="Remove an alias", response_model_exclude_none=True, responses=_WRITE
+    "/models/{name}/aliases/{alias}",
+    summary="Remove an alias",
+    response_model_exclude_none=True,
+    responses=openapi_responses(errors.RegistryNotFound, errors.InvalidInput, errors.TrackingServerUnavailable),
 )
 async def remove_alias(name: Name, alias: AliasName, request: Request, services: Use) -> ModelDetails:
     """What follows it keeps what it serves, and says that the alias is gone."""
@@ -123,6 +145,20 @@ async def runs(
     answer = await services.registry.call(lambda client: registry.runs(client, experiment, search))
     listed = [Run.model_validate(of_run(entry)) for entry in answer.get("runs", [])]
     return Runs(runs=listed, next_page_token=answer.get("next_page_token") or None)
+
+
+async def _body(request: Request, services: Services, kind: type[T]) -> T:
+    """Read here, because FastAPI reads a body of any length. Raises Problem."""
+    headers, seconds = dict(request.scope["headers"]), services.settings.body_timeout_seconds
+    check_json(headers)
+    content = await read_body(headers, request.receive, limit=_BODY_BYTES, seconds=seconds)
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "json_invalid":
+            raise MalformedBody(f"the body is no JSON: {first['msg']}") from None
+        raise invalid_from(error) from None
 
 
 async def _details(services: Services, name: str) -> ModelDetails:

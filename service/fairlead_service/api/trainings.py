@@ -70,7 +70,7 @@ def begin(services: Services, options: TrainOptions, directory: Path, client: st
         data=data,
         created_at=datetime.now(UTC),
     )
-    fields = {"algorithm": options.algorithm, "model_name": options.model_name, "job_id": record.id, "data": data}
+    fields = {"algorithm": options.algorithm, "model_name": options.model_name, "job_id": record.id, "source": data}
     job = Job(record, options, directory, client, fields=fields)
     services.ledger.put(record)
     job.task = asyncio.create_task(_run(services, job))

@@ -91,7 +91,7 @@ def test_children_as_pods_run_them(mlflow_server: str, tmp_path: Path) -> None:
         assert [problem for line in found for problem in problems(line)] == []
         return found
 
-    trained = run("training", "--request", str(data), "--bundle", str(tmp_path / "trained"))
+    trained = run("training", "train", "--request", str(data), "--bundle", str(tmp_path / "trained"))
     assert {json.loads(line)["service"] for line in trained} == {"fairlead-trainer"}
     assert b'"event":"result"' in trained[-1]
     (run_id,) = set(re.findall(rb'"run_id":"([0-9a-f]{32})"', trained[-1]))

@@ -98,6 +98,7 @@ def test_changing_a_model_and_its_versions(
         ("PATCH", f"{PATH}/versions/x", {}, 422),
         ("PATCH", f"{PATH}/versions/1", {"tags": {"a": 1}}, 422),
         ("PATCH", f"{PATH}/versions/1", {"tag": {}}, 422),
+        ("PATCH", PATH, {"description": "x" * 2_000_000}, 413),
         ("PUT", f"{PATH}/aliases/champion", {"version": "99"}, 404),
         ("PUT", f"{PATH}/aliases/champion", {"semantic_version": "9.9.9"}, 404),
         ("PUT", f"{PATH}/aliases/champion", {}, 422),
@@ -116,6 +117,12 @@ def test_what_is_refused(
     answer = client.request(method, path, json=body)
     assert answer.status_code == status, answer.text
     assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'"' + b"\xc3" * 9])
+def test_a_body_that_is_no_json(client: httpx.Client, body: bytes) -> None:
+    answer = client.patch("/models/x", content=body)
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:fairlead:problem:malformed-body")
 
 
 def test_comparing_runs(client: httpx.Client, trained: list[dict[str, Any]]) -> None:
