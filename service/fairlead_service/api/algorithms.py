@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Final
 
 from fastapi import APIRouter
 
@@ -13,7 +14,8 @@ from fairlead_service.jobs import Limits
 from fairlead_service.observability import logs
 from fairlead_service.schemas_train import AlgorithmInfo, Algorithms
 
-_SECONDS = 60.0
+_SECONDS: Final = 60.0
+_SOON: Final = 5.0
 router = APIRouter(tags=["training"])
 
 
@@ -21,17 +23,30 @@ router = APIRouter(tags=["training"])
 class Catalogue:
     """Asked of a child process once: only it imports scikit-learn and plug-ins, and packages change with restarts."""
 
-    _known: Algorithms | None = None
-    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _asked: "asyncio.Task[Algorithms] | None" = None
 
     async def get(self, services: Services) -> Algorithms:
         """Raises Problem if the child has no answer; the next call asks again."""
-        async with self._asking:
-            if self._known is None:
-                settings = services.settings
-                limits = Limits(_SECONDS, settings.child_grace_seconds, 0, settings.child_memory_bytes)
-                self._known = Algorithms.model_validate(await services.children.run(services.commands.describe, limits))
-            return self._known
+        return await asyncio.shield(self._ask(services))
+
+    async def soon(self, services: Services, seconds: float) -> Algorithms | None:
+        """What is known within that time; the next call may know more. Raises Problem."""
+        asked = self._ask(services)
+        done, _ = await asyncio.wait({asked}, timeout=seconds)
+        return asked.result() if done else None
+
+    def _ask(self, services: Services) -> "asyncio.Task[Algorithms]":
+        failed = self._asked is not None and self._asked.done() and self._asked.exception() is not None
+        if self._asked is None or failed:
+            self._asked = asyncio.create_task(_describe(services))
+            self._asked.add_done_callback(lambda done: done.cancelled() or done.exception())  # told by `get`
+        return self._asked
+
+
+async def _describe(services: Services) -> Algorithms:
+    settings = services.settings
+    limits = Limits(_SECONDS, settings.child_grace_seconds, 0, settings.child_memory_bytes)
+    return Algorithms.model_validate(await services.children.run(services.commands.describe, limits))
 
 
 @router.get(
@@ -49,9 +64,10 @@ async def algorithms(services: Use) -> Algorithms:
 
 
 async def described(services: Services) -> list[AlgorithmInfo]:
-    """The algorithms for the OpenAPI document, which is worth having without them, too."""
+    """The algorithms for the OpenAPI document, which is worth having at once and without them, too."""
     try:
-        return (await services.catalogue.get(services)).algorithms
+        found = await services.catalogue.soon(services, _SOON)
     except Problem as problem:
         logs.event("log", f"/docs will not describe hyperparameters: {problem.detail}", logging.WARNING)
         return []
+    return found.algorithms if found is not None else []
