@@ -8,6 +8,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, Final
 
+import pytest
+
 from tests.cluster import spoilt
 from tests.cluster.observed import Prometheus, eventually, prometheus
 from tests.cluster.steps import Data, Models, Namespace
@@ -53,6 +55,7 @@ def returned(numbers: list[int]) -> list[tuple[int, int]]:
     return [(before, after) for before, after in changes[fallen[0] :] if after > before] if fallen else []
 
 
+@pytest.mark.timeout(STEADY_SECONDS + 1500)  # as long as all that it waits for may take together
 def test_pods_come_with_the_load_bear_a_canary_and_go_with_it(namespace: Namespace, models: Models, data: Data) -> None:
     first, second = models.logged(spoilt.busy), models.logged(spoilt.busy)
     bodies = [json.dumps({"features": [row]}) for row in data[0][:20]]
