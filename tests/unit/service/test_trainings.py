@@ -14,19 +14,9 @@ import pytest
 from fairlead_service.api.services import Commands, Services
 from fairlead_service.ledger import KEPT, Ledger
 from fairlead_service.schemas_train import JobState, TrainingJob
-from tests.unit.service.support import RUN_B, X, Y, api_settings, fake, running, tree, write_bundle
+from tests.unit.service.support import RESULT, RUN_B, X, Y, api_settings, fake, running, tree, write_bundle
 
 TRAIN = {"data": X.tolist(), "target": Y.tolist(), "algorithm": "random_forest"}
-RESULT = {
-    "run_id": RUN_B,
-    "algorithm": "random_forest",
-    "task": "classification",
-    "metrics": {"accuracy": 1.0},
-    "evaluation": {"method": "holdout", "train_rows": 3, "test_rows": 1},
-    "hyperparameters": {},
-    "n_features": 4,
-    "duration_seconds": 0.1,
-}
 JOBS = "/train/jobs"
 
 
@@ -70,6 +60,19 @@ async def until(client: httpx.AsyncClient, job_id: str, state: str) -> dict[str,
             if job["state"] == state:
                 return job
             await asyncio.sleep(0.01)
+
+
+async def heard(client: httpx.AsyncClient, fifo: Path, job_id: str) -> dict[str, Any]:
+    """The job, once its child has said which run it has, and the server has heard it."""
+    await asyncio.to_thread(fifo.read_text)
+    found: dict[str, Any] = {}
+
+    async def has_a_run() -> bool:
+        found.update((await client.get(f"{JOBS}/{job_id}")).json())
+        return "run_id" in found
+
+    await eventually(has_a_run)
+    return found
 
 
 async def eventually(happened: Callable[[], Awaitable[bool]]) -> None:
@@ -119,8 +122,8 @@ async def test_progress_is_what_the_child_says(tmp_path: Path, fifo: Path) -> No
     }
     async with serving(tmp_path, fake("say_then_hang", fifo, json.dumps(said))) as (client, _):
         job = await queued(client)
-        await asyncio.to_thread(fifo.read_text)
-        found = await until(client, job["id"], "Running")
+        found = await heard(client, fifo, job["id"])
+        assert found["state"] == "Running"
         assert {name: found[name] for name in said} == said
 
 
@@ -129,7 +132,7 @@ async def test_cancelling(tmp_path: Path, fifo: Path) -> None:
     async with serving(tmp_path, fake("say_then_hang", fifo, said)) as (client, _):
         running_job, waiting_job = await queued(client), await queued(client)
         waiter = asyncio.create_task(client.post("/train", json=TRAIN))
-        await asyncio.to_thread(fifo.read_text)
+        await heard(client, fifo, running_job["id"])
 
         async def queue_is_long() -> bool:
             return len((await client.get(f"{JOBS}?state=Queued")).json()["jobs"]) == 2
@@ -166,8 +169,7 @@ async def test_unfinished_jobs_are_interrupted_by_a_restart(tmp_path: Path, fifo
     said = json.dumps({"stage": "fit", "run_id": RUN_B})
     async with serving(tmp_path, fake("say_then_hang", fifo, said)) as (client, _):
         job, waiting = await queued(client), await queued(client)
-        await asyncio.to_thread(fifo.read_text)
-        await until(client, job["id"], "Running")
+        await heard(client, fifo, job["id"])
     async with serving(tmp_path, ("false",)) as (client, _):
         found = (await client.get(f"{JOBS}/{job['id']}")).json()
         assert (found["state"], found["run_id"]) == ("Interrupted", RUN_B)
