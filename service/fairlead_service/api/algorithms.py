@@ -10,7 +10,6 @@ from fastapi import APIRouter
 from fairlead_service import errors
 from fairlead_service.api.services import Services, Use
 from fairlead_service.errors import Problem, openapi_responses
-from fairlead_service.jobs import Limits
 from fairlead_service.observability import logs
 from fairlead_service.schemas_train import AlgorithmInfo, Algorithms
 
@@ -44,9 +43,8 @@ class Catalogue:
 
 
 async def _describe(services: Services) -> Algorithms:
-    settings = services.settings
-    limits = Limits(_SECONDS, settings.child_grace_seconds, 0, settings.child_memory_bytes)
-    return Algorithms.model_validate(await services.children.run(services.commands.describe, limits))
+    found = await services.children.run(services.commands.describe, services.limits(_SECONDS, niceness=0))
+    return Algorithms.model_validate(found)
 
 
 @router.get(

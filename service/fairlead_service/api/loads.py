@@ -14,7 +14,6 @@ from pathlib import Path
 from fairlead_service import contract, errors, wire
 from fairlead_service.api.services import Services
 from fairlead_service.errors import Problem
-from fairlead_service.jobs import Limits
 from fairlead_service.models.bundle import BundleError
 from fairlead_service.models.slot import ModelError, Serving
 from fairlead_service.models.wanted import SERVE, FailedLoad, Wanted
@@ -127,12 +126,10 @@ async def _child(services: Services, wanted: Wanted, bundle: Path) -> None:
         command.append("--allow-pickle")
     await services.children.run(
         command,
-        Limits(
-            seconds=settings.load_timeout_seconds,
-            grace_seconds=settings.child_grace_seconds,
-            # Users of a predictor come first; with role api somebody waits for the load, and it is short.
+        # Users of a predictor come first; with role api somebody waits for the load, and it is short.
+        services.limits(
+            settings.load_timeout_seconds,
             niceness=settings.child_nice if settings.role == contract.ROLE_PREDICTOR else 0,
-            memory_bytes=settings.child_memory_bytes,
         ),
         # The container's last word is the server's, which goes on.
         environment={**services.tracing.child_environment(), contract.ENV_TERMINATION_LOG: os.devnull},

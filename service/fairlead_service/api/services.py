@@ -17,7 +17,7 @@ from fairlead_service.access import Access
 from fairlead_service.inference.body import Headers
 from fairlead_service.inference.engine import Engine
 from fairlead_service.inference.raw import Handle, RawEndpoint, Refuse, problem_reply
-from fairlead_service.jobs import Children, Lane
+from fairlead_service.jobs import Children, Lane, Limits
 from fairlead_service.ledger import Ledger
 from fairlead_service.models.slot import Serving, Slot, prepare
 from fairlead_service.models.store import Store
@@ -88,6 +88,11 @@ class Services:
     def open_ledger(self) -> None:
         """Beside the bundles; in memory if the directory is another server's."""
         self.ledger = Ledger(self.store.trainings)
+
+    def limits(self, seconds: float, niceness: int) -> Limits:
+        """Of a child process; what the settings say of all children, and these two."""
+        settings = self.settings
+        return Limits(seconds, settings.child_grace_seconds, niceness, settings.child_memory_bytes)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Work that nobody waits for, until the server leaves."""

@@ -9,7 +9,7 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,6 @@ from fairlead_service.errors import (
     TrackingServerUnavailable,
     TrainingCancelled,
 )
-from fairlead_service.jobs import Limits
 from fairlead_service.models.bundle import BundleError
 from fairlead_service.models.slot import ModelError
 from fairlead_service.observability import logs
@@ -52,8 +51,6 @@ class Job:
     directory: Path
     client: str
     task: "asyncio.Task[Outcome] | None" = None
-    fields: dict[str, Any] = field(default_factory=dict)
-    """Of its lines in the audit log."""
 
 
 def begin(services: Services, options: TrainOptions, directory: Path, client: str, data: str) -> Job:
@@ -70,8 +67,7 @@ def begin(services: Services, options: TrainOptions, directory: Path, client: st
         data=data,
         created_at=datetime.now(UTC),
     )
-    fields = {"algorithm": options.algorithm, "model_name": options.model_name, "job_id": record.id, "source": data}
-    job = Job(record, options, directory, client, fields=fields)
+    job = Job(record, options, directory, client)
     services.ledger.put(record)
     job.task = asyncio.create_task(_run(services, job))
     services.running[record.id] = job
@@ -111,7 +107,6 @@ async def _run(services: Services, job: Job) -> Outcome:
         found = TrainingCancelled(f"job {job.record.id} was cancelled; what it had done is in its MLflow run")
     except BaseException:
         found = errors.InternalError(errors.UNEXPECTED)
-        logs.audit("train", "failed", job.client, **job.fields, problem=found.slug)
         raise
     finally:
         services.trainings.give_back()
@@ -121,7 +116,7 @@ async def _run(services: Services, job: Job) -> Outcome:
         await _save(services, job)
         if not isinstance(found, _CUT_OFF):
             await asyncio.to_thread(services.ledger.close_run, job.record.id)
-    _tell_audit(job, found)
+        _tell_audit(job, found)
     if job.record.run_id is not None and isinstance(found, _CUT_OFF):
         services.spawn(_end_runs(services, {job.record.id: job.record.run_id}))
     return found
@@ -139,11 +134,14 @@ def _finish(services: Services, job: Job, found: Outcome) -> None:
 
 
 def _tell_audit(job: Job, found: Outcome) -> None:
+    record = job.record
+    fields: dict[str, Any] = {"algorithm": record.algorithm, "model_name": record.model_name, "job_id": record.id}
+    fields |= {"source": record.data, "run_id": record.run_id}
     if isinstance(found, TrainResponse):
-        logs.audit("train", "succeeded", job.client, **job.fields, run_id=found.run_id, loaded=found.loaded)
+        logs.audit("train", "succeeded", job.client, **fields, loaded=found.loaded)
     else:
         outcome = "cancelled" if isinstance(found, TrainingCancelled) else "failed"
-        logs.audit("train", outcome, job.client, **job.fields, run_id=job.record.run_id, problem=found.slug)
+        logs.audit("train", outcome, job.client, **fields, problem=found.slug)
 
 
 async def _train(services: Services, job: Job) -> TrainResponse:
@@ -167,23 +165,17 @@ async def _child(services: Services, job: Job, bundle: Path) -> Mapping[str, Any
     outcome = "failed"
 
     def follow(progress: wire.Progress) -> None:
-        known = progress.run_id is not None and job.record.run_id is None
+        if progress.run_id is not None and job.record.run_id is None:
+            services.spawn(asyncio.to_thread(services.ledger.open_run, job.record.id, progress.run_id))
         told = {"percent": progress.percent, "metrics": progress.metrics, "run_id": progress.run_id}
         told = {name: value for name, value in told.items() if value is not None}
         _change(services, job, stage=progress.stage, message=progress.message, **told)
-        if known and progress.run_id is not None:
-            services.spawn(asyncio.to_thread(services.ledger.open_run, job.record.id, progress.run_id))
 
     with services.tracing.span("train", {"fairlead.algorithm": algorithm}):
         try:
             result = await services.children.run(
                 [*services.commands.train, "--request", job.directory, "--bundle", bundle],
-                Limits(
-                    seconds=settings.train_timeout_seconds,
-                    grace_seconds=settings.child_grace_seconds,
-                    niceness=settings.child_nice,
-                    memory_bytes=settings.child_memory_bytes,
-                ),
+                services.limits(settings.train_timeout_seconds, settings.child_nice),
                 environment=services.tracing.child_environment(),
                 on_progress=follow,
             )
@@ -213,8 +205,7 @@ async def _save(services: Services, job: Job) -> None:
 
 
 def as_record(problem: Problem) -> JobProblem:
-    details = {"type": problem.urn, "title": problem.title, "status": problem.status, "detail": problem.detail}
-    return JobProblem.model_validate(details | {"errors": problem.errors or None}, from_attributes=True)
+    return JobProblem.model_validate({**problem.details(), "errors": problem.errors or None}, from_attributes=True)
 
 
 async def take_over(services: Services) -> None:
@@ -228,8 +219,7 @@ async def take_over(services: Services) -> None:
 
 async def _end_runs(services: Services, left: Mapping[str, str]) -> None:
     """Ends MLflow runs, by job, that were cut off: as soon as MLflow answers."""
-    settings, attempt = services.settings, 0
-    limits = Limits(_TELLING_SECONDS, settings.child_grace_seconds, settings.child_nice, settings.child_memory_bytes)
+    limits, attempt = services.limits(_TELLING_SECONDS, services.settings.child_nice), 0
     while True:
         try:
             await services.children.run([*services.commands.interrupted, *left.values()], limits)
