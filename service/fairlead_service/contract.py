@@ -47,6 +47,9 @@ ENV_CACHE_SIGNED: Final = "FAIRLEAD_CACHE_SIGNED"
 ENV_CACHE_SIGNING_KEY: Final = "FAIRLEAD_CACHE_SIGNING_KEY"
 ENV_TRACKING_URI: Final = "MLFLOW_TRACKING_URI"
 
+SEMANTIC_VERSION_TAG: Final = "semantic_version"
+"""Of a model version in MLflow."""
+
 ROLE_API: Final = "api"
 ROLE_PREDICTOR: Final = "predictor"
 

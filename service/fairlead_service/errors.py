@@ -49,18 +49,13 @@ class Problem(Exception):  # noqa: N818 (the name of RFC 9457)
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
 
-    @property
-    def urn(self) -> str:
-        return f"urn:fairlead:problem:{self.slug}"
+    def details(self) -> dict[str, Any]:
+        """What is the same whichever request met it; without the errors."""
+        kind = f"urn:fairlead:problem:{self.slug}"
+        return {"type": kind, "title": self.title, "status": self.status, "detail": self.detail}
 
     def body(self, request_id: str) -> bytes:
-        details: dict[str, Any] = {
-            "type": self.urn,
-            "title": self.title,
-            "status": self.status,
-            "detail": self.detail,
-            "instance": f"urn:fairlead:request:{request_id}",
-        }
+        details = {**self.details(), "instance": f"urn:fairlead:request:{request_id}"}
         if self.errors:
             details["errors"] = [error.model_dump() for error in self.errors]
         return orjson.dumps(details)

@@ -11,14 +11,13 @@ from typing import Any, Final, TypeVar
 import pybreaker
 
 from fairlead_service import errors
-from fairlead_service.contract import FailureReason
+from fairlead_service.contract import SEMANTIC_VERSION_TAG, FailureReason
 from fairlead_service.errors import AlreadyTaken, RegistryNotFound, TrackingServerUnavailable
 from fairlead_service.failures import LoadError
-from fairlead_service.tracking import TrackingClient, TrackingServer, quoted
+from fairlead_service.tracking import TrackingClient, TrackingServer, quoted, semantic_version_is
 
 T = TypeVar("T")
 
-SEMANTIC_VERSION: Final = "semantic_version"
 _VERSIONS: Final = 100
 _FAILURES: Final = 3
 _OPEN_SECONDS: Final = 15
@@ -36,10 +35,6 @@ class Registry:
             throw_new_error_on_trip=False,
             exclude=[lambda error: isinstance(error, LoadError) and not _away(error)],
         )
-
-    @property
-    def circuit_open(self) -> bool:
-        return bool(self._breaker.current_state == pybreaker.STATE_OPEN)
 
     async def call(self, work: Callable[[TrackingClient], T]) -> T:
         """Runs `work` in a thread. Raises RegistryNotFound, TrackingServerUnavailable."""
@@ -89,7 +84,7 @@ def change_version(
     """Raises AlreadyTaken if another version has this semantic version."""
     own = {"name": name, "version": version}
     client.get("mlflow/model-versions/get", **own)
-    wanted = tags.get(SEMANTIC_VERSION)
+    wanted = tags.get(SEMANTIC_VERSION_TAG)
     if wanted is not None:
         taken = [other for other in _with_semantic_version(client, name, wanted) if other != version]
         if taken:
@@ -136,7 +131,7 @@ def runs_by_id(client: TrackingClient, run_ids: list[str]) -> list[dict[str, Any
 
 
 def _with_semantic_version(client: TrackingClient, name: str, wanted: str) -> list[str]:
-    query = f"name = {quoted(name)} and tag.`{SEMANTIC_VERSION}` = {quoted(wanted)}"
+    query = semantic_version_is(name, wanted)
     found = client.get("mlflow/model-versions/search", filter=query, max_results="10").get("model_versions", [])
     return [str(version["version"]) for version in found]
 

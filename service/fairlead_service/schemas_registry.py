@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, model_validator
 
+from fairlead_service.contract import SEMANTIC_VERSION_TAG
 from fairlead_service.schemas import Answer, Request, Text
 from fairlead_service.schemas_train import SemanticVersion
 
@@ -96,7 +97,7 @@ def of_version(found: dict[str, Any], aliases: dict[str, str]) -> dict[str, Any]
     tags, number = _pairs(found.get("tags", [])), str(found["version"])
     return {
         "version": number,
-        "semantic_version": tags.pop("semantic_version", None),
+        "semantic_version": tags.pop(SEMANTIC_VERSION_TAG, None),
         "description": found.get("description") or None,
         "aliases": sorted(alias for alias, version in aliases.items() if version == number),
         "run_id": found.get("run_id") or None,

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 import httpx
 
+from fairlead_service.contract import SEMANTIC_VERSION_TAG
 from fairlead_service.failures import LoadError, not_found, unavailable
 from fairlead_service.observability import stages
 
@@ -179,6 +180,11 @@ def quoted(text: str) -> str:
     if "'" in text and '"' in text:
         raise not_found(f"{text!r} has both kinds of quotes, which MLflow can't be asked for")
     return f'"{text}"' if "'" in text else f"'{text}'"
+
+
+def semantic_version_is(name: str, wanted: str) -> str:
+    """The filter of a search for a model's versions with this tag. Raises as `quoted`."""
+    return f"name = {quoted(name)} and tag.`{SEMANTIC_VERSION_TAG}` = {quoted(wanted)}"
 
 
 class _Traced(httpx.Client):

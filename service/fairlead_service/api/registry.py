@@ -10,10 +10,11 @@ from fairlead_service import errors, registry
 from fairlead_service.api.openapi import json_body
 from fairlead_service.api.services import Services, Use, client_address
 from fairlead_service.api.train_request import invalid_from
+from fairlead_service.contract import SEMANTIC_VERSION_TAG
 from fairlead_service.errors import BODY_PROBLEMS, MalformedBody, openapi_responses
 from fairlead_service.inference.body import check_json, read_body
 from fairlead_service.observability import logs
-from fairlead_service.schemas import RUN_ID_PATTERN
+from fairlead_service.schemas import RUN_ID_PATTERN, Alias, ModelName
 from fairlead_service.schemas_registry import (
     AliasMove,
     ModelChange,
@@ -23,6 +24,7 @@ from fairlead_service.schemas_registry import (
     Run,
     Runs,
     VersionChange,
+    VersionNumber,
     of_model,
     of_run,
     of_version,
@@ -37,9 +39,9 @@ T = TypeVar("T", bound=BaseModel)
 
 router = APIRouter(tags=["registry"])
 
-Name = Annotated[str, PathParameter(description="A registered model", max_length=250, pattern=r"^[^/:\x00-\x1f\x7f]+$")]
-Version = Annotated[str, PathParameter(description="Its number", pattern=r"^[1-9][0-9]{0,9}$")]
-AliasName = Annotated[str, PathParameter(max_length=250, pattern=r"^[A-Za-z0-9_-]+$")]
+Name = Annotated[ModelName, PathParameter(description="A registered model")]
+Version = Annotated[VersionNumber, PathParameter(description="Its number")]
+AliasName = Annotated[Alias, PathParameter()]
 Page = Annotated[str | None, Query(description="`next_page_token` of the answer before", max_length=1000)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 RunIds = Annotated[list[Annotated[str, Query(pattern=RUN_ID_PATTERN)]], Query(max_length=50, description="Just these")]
@@ -85,7 +87,7 @@ async def change_version(name: Name, version: Version, request: Request, service
     change = await _body(request, services, VersionChange)
     tags = dict(change.tags)
     if change.semantic_version is not None:
-        tags[registry.SEMANTIC_VERSION] = change.semantic_version
+        tags[SEMANTIC_VERSION_TAG] = change.semantic_version
     await services.registry.call(
         lambda client: registry.change_version(client, name, version, change.description, tags)
     )
