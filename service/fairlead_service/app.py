@@ -148,6 +148,7 @@ class Application(FastAPI):
 
 def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Services:
     slot, measured = Slot(keeps_previous=settings.hot_swap), Metrics()
+    environment = _environment(settings)
     threads = ThreadPoolExecutor(settings.predict_threads, thread_name_prefix="predict")
     drain = Drain(settings.drain_seconds)
     batcher = Batcher(
@@ -164,14 +165,14 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         engine=Engine(slot, batcher, tracing),
         trainings=Lane("training", settings.train_queue),
         loads=Lane("load", settings.load_queue),
-        children=Children(_environment(settings)),
+        children=Children(environment),
         metrics=measured,
         tracing=tracing,
         drain=drain,
         observer=Observer(measured, tracing, drain),
         threads=threads,
         catalogue=algorithms.Catalogue(),
-        registry=Registry(_environment(settings), measured.mlflow_call),
+        registry=Registry(environment, measured.mlflow_call),
         access=Access(settings.api_keys_file, frozenset(load_tokens(settings))),
     )
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Trial:
     """The candidates of a search, the folds they are compared on, and by what."""
 
+    method: str
+    """grid or random."""
     candidates: list[dict[str, Any]]
     folds: list[Fold]
     metric: Metric
@@ -78,7 +80,8 @@ def make(request: TrainingRequest, table: Table) -> Plan:
         for candidate in candidates:
             _check(algorithm, request, prepared, candidate)
         folds = splits.folds(learned, algorithm.task, request.search.folds, request.random_state)
-        trial = Trial(candidates, folds, metrics.choose(known, request.search.metric, algorithm.task))
+        metric = metrics.choose(known, request.search.metric, algorithm.task)
+        trial = Trial(request.search.method, candidates, folds, metric)
     count = request.cross_validation
     validation = splits.folds(learned, algorithm.task, count, request.random_state) if count is not None else []
     return Plan(request, algorithm, prepared, table.feature_names, split, known, trial, validation)

@@ -5,25 +5,23 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from fairlead_service.contract import TrainingReason
+from fairlead_service.contract import SEMANTIC_VERSION_TAG, TrainingReason
 from fairlead_service.loading.attached import DIRECTORY
 from fairlead_service.loading.safety import ALLOWED_TYPES
 from fairlead_service.models.bundle import Bundle
-from fairlead_service.tracking import quoted
+from fairlead_service.tracking import semantic_version_is
 from fairlead_service.training.data import MAX_EXAMPLE_ROWS, TrainingData
 from fairlead_service.training.errors import CancelledError, TrainingError
 from fairlead_service.training.request import TrainingRequest
 from fairlead_service.training.search import Scores
 
 MODEL_NAME: Final = "model"
-SEMANTIC_VERSION: Final = "semantic_version"
-"""Tag of a model version."""
 MAX_PARAM_CHARACTERS: Final = 6000
 """MLflow's own limit of a parameter's value."""
 _QUIET: Final = {
@@ -95,40 +93,46 @@ def log_metrics(metrics: Mapping[str, float]) -> None:
         mlflow.log_metrics(dict(metrics))
 
 
-def log_folds(scores: Mapping[str, Scores]) -> None:
-    """Each metric of a cross-validation as mean, standard deviation, and a series with one step a fold."""
+def _summary(scores: Mapping[str, Scores]) -> dict[str, float]:
+    """Mean and standard deviation of each metric of a cross-validation, under the names that MLflow shows."""
+    means = {f"cv_{name}_mean": found.mean for name, found in scores.items()}
+    return means | {f"cv_{name}_std": found.std for name, found in scores.items()}
+
+
+def log_folds(run_id: str, scores: Mapping[str, Scores]) -> None:
+    """Each metric's summary, and a series with one step a fold; in one request."""
+    series = [(f"cv_{name}", value, step) for name, found in scores.items() for step, value in enumerate(found.folds)]
+    _log_batch(run_id, [*((name, value, 0) for name, value in _summary(scores).items()), *series])
+
+
+def log_candidate(number: int, candidate: Mapping[str, Any], scores: Mapping[str, Scores], error: str | None) -> None:
+    """One candidate of a search as a run below the active one; `error` is why it could not be fitted."""
     import mlflow
 
+    client, parent = mlflow.MlflowClient(), mlflow.active_run().info
+    tags = {"mlflow.parentRunId": parent.run_id, "fairlead.candidate": str(number)}
+    if error is not None:
+        tags["fairlead.error"] = error
     with mlflow_errors():
-        for name, found in scores.items():
-            mlflow.log_metrics({f"cv_{name}_mean": found.mean, f"cv_{name}_std": found.std})
-            for number, value in enumerate(found.folds):
-                mlflow.log_metric(f"cv_{name}", value, step=number)
+        below = client.create_run(parent.experiment_id, tags=tags, run_name=f"candidate {number}").info.run_id
+    _log_batch(below, [(name, value, 0) for name, value in _summary(scores).items()], candidate)
+    with mlflow_errors():
+        client.set_terminated(below, "FINISHED" if error is None else "FAILED")
 
 
-def log_candidate(
-    run_id: str, number: int, candidate: Mapping[str, Any], scores: Mapping[str, Scores], error: str | None
+def _log_batch(
+    run_id: str, measured: Iterable[tuple[str, float, int]], parameters: Mapping[str, Any] | None = None
 ) -> None:
-    """One candidate of a search as a run below the training's; `error` is why it could not be fitted."""
+    """(metric, value, step) and parameters of a run, in one request."""
     import mlflow
     from mlflow.entities import Metric, Param
     from mlflow.utils.time import get_current_time_millis
 
-    client, now = mlflow.MlflowClient(), get_current_time_millis()
+    now = get_current_time_millis()
+    metrics = [Metric(name, value, now, step) for name, value, step in measured]
+    params = [Param(name, _text(value)) for name, value in (parameters or {}).items()]
     with mlflow_errors():
-        parent = client.get_run(run_id)
-        tags = {"mlflow.parentRunId": run_id, "fairlead.candidate": str(number)}
-        if error is not None:
-            tags["fairlead.error"] = error
-        below = client.create_run(parent.info.experiment_id, tags=tags, run_name=f"candidate {number}").info.run_id
-        measured = {f"cv_{name}_mean": found.mean for name, found in scores.items()}
-        measured |= {f"cv_{name}_std": found.std for name, found in scores.items()}
-        client.log_batch(
-            below,
-            metrics=[Metric(name, value, now, 0) for name, value in measured.items()],
-            params=[Param(name, _text(value)) for name, value in candidate.items()],
-        )
-        client.set_terminated(below, "FINISHED" if error is None else "FAILED")
+        mlflow.MlflowClient().log_batch(run_id, metrics=metrics, params=params)
 
 
 def log_figure(figure: Any, name: str) -> None:
@@ -176,8 +180,7 @@ def check_semantic_version(name: str, wanted: str) -> None:
     import mlflow
 
     with mlflow_errors("/model_name"):
-        query = f"name = {quoted(name)} and tag.`{SEMANTIC_VERSION}` = {quoted(wanted)}"
-        found = mlflow.MlflowClient().search_model_versions(query, max_results=1)
+        found = mlflow.MlflowClient().search_model_versions(semantic_version_is(name, wanted), max_results=1)
     if found:
         message = f"version {found[0].version} of {name} is {wanted} already; a semantic version is given once"
         raise TrainingError(TrainingReason.INVALID_REQUEST, message, "/semantic_version")
@@ -188,7 +191,7 @@ def register(model: LoggedModel, name: str, request: TrainingRequest) -> Registr
     import mlflow
 
     client, alias = mlflow.MlflowClient(), request.alias
-    tags = {SEMANTIC_VERSION: request.semantic_version} if request.semantic_version is not None else {}
+    tags = {SEMANTIC_VERSION_TAG: request.semantic_version} if request.semantic_version is not None else {}
     with mlflow_errors("/model_name"):
         created = mlflow.register_model(f"models:/{model.model_id}", name, await_registration_for=30, tags=tags)
     if request.description is not None:

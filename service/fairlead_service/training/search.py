@@ -87,7 +87,9 @@ def _grid(search: Search) -> list[dict[str, Any]]:
 
     for name, values in search.parameters.items():
         if isinstance(values, Range):
-            raise _invalid(f"a grid needs a list of values for {name!r}; ranges are for method random", name)
+            raise _invalid(
+                f"a grid needs a list of values for {name!r}; ranges are for method random", f"/parameters/{name}"
+            )
     size = math.prod(len(values) for values in search.parameters.values() if isinstance(values, list))
     if size > MAX_CANDIDATES:
         raise _invalid(f"the grid has {size} candidates, and {MAX_CANDIDATES} may be tried; use method random")
@@ -98,7 +100,9 @@ def _random(search: Search, random_state: int) -> list[dict[str, Any]]:
     from sklearn.model_selection import ParameterSampler
 
     if search.iterations > MAX_CANDIDATES:
-        raise _invalid(f"{search.iterations} iterations are asked for, and {MAX_CANDIDATES} may be tried", "iterations")
+        raise _invalid(
+            f"{search.iterations} iterations are asked for, and {MAX_CANDIDATES} may be tried", "/iterations"
+        )
     space = {
         name: values if isinstance(values, list) else _Distribution(values)
         for name, values in search.parameters.items()
@@ -130,6 +134,6 @@ class _Distribution:
         return min(max(round(value), int(self.range.low)), int(self.range.high))
 
 
-def _invalid(message: str, name: str | None = None) -> TrainingError:
-    where = "/search" if name is None else f"/search/{'' if name == 'iterations' else 'parameters/'}{name}"
-    return TrainingError(TrainingReason.INVALID_REQUEST, message, where)
+def _invalid(message: str, where: str = "") -> TrainingError:
+    """`where` in the search."""
+    return TrainingError(TrainingReason.INVALID_REQUEST, message, f"/search{where}")

@@ -35,7 +35,8 @@ from fairlead_service.training.tuning import Chosen
 
 @dataclass(frozen=True)
 class _Trained:
-    estimator: Any
+    scored: Scored
+    """The estimator on the test part."""
     chosen: Chosen
     metrics: dict[str, float]
     cross_validation: dict[str, Any]
@@ -65,7 +66,7 @@ def train(
             with stage("bundle"):
                 uri = f"models:/{model.model_id}"
                 bundle = loader.load(uri, destination, MlflowSource(client), LoadOptions(run_id=run_id), report)
-                bundle = _know_training(bundle, plan, trained.estimator)
+                bundle = _know_training(bundle, plan, trained.scored.estimator)
                 if bundle.manifest.backend == "native":
                     _attach(model, bundle, report)
             registration = None
@@ -101,9 +102,9 @@ def _log_data(plan: Plan, directory: Path, run_id: str) -> None:
 
 def _fit(plan: Plan, run_id: str, report: Reporter) -> _Trained:
     """Chooses, judges and fits, and scores what was fitted."""
-    chosen = tuning.choose(plan, run_id, report)
+    chosen = tuning.choose(plan, report)
     with _fit_errors(plan):
-        folds = tuning.cross_validate(plan, chosen.hyperparameters, report)
+        folds = tuning.cross_validate(plan, chosen.hyperparameters, run_id, report)
         estimator = plan.build(chosen.hyperparameters)
         x, y = plan.training_part
         report("fit", f"{x.shape[0]} rows, {x.shape[1]} features")
@@ -114,9 +115,10 @@ def _fit(plan: Plan, run_id: str, report: Reporter) -> _Trained:
         report.warn(text)
     report("evaluate", plan.split.method)
     with stage("evaluate"):
-        found = metrics.evaluate(plan.metrics, Scored(estimator, *plan.test_part), report.warn)
+        scored = Scored(estimator, *plan.test_part)
+        found = metrics.evaluate(plan.metrics, scored, report.warn)
     report.metrics(found)
-    return _Trained(estimator, chosen, found, {name: scores.report() for name, scores in folds.items()})
+    return _Trained(scored, chosen, found, {name: scores.report() for name, scores in folds.items()})
 
 
 def _log(plan: Plan, trained: _Trained, run_id: str, report: Reporter) -> recording.LoggedModel:
@@ -128,14 +130,13 @@ def _log(plan: Plan, trained: _Trained, run_id: str, report: Reporter) -> record
     with stage("log"):
         recording.log_parameters(_parameters(plan, trained))
         recording.log_metrics(trained.metrics)
-        return recording.log_model(trained.estimator, plan.data, plan.feature_names, run_id)
+        return recording.log_model(trained.scored.estimator, plan.data, plan.feature_names, run_id)
 
 
 def _draw(plan: Plan, trained: _Trained, report: Reporter) -> None:
     """Logs the figures. They are for people: without them the model is as good."""
     try:
-        found = Scored(trained.estimator, *plan.test_part)
-        for name, figure in plots.draw(found, plan.feature_names, plan.request.random_state):
+        for name, figure in plots.draw(trained.scored, plan.feature_names, plan.request.random_state):
             recording.log_figure(figure, name)
     except TrainingError:
         raise  # MLflow is away

@@ -23,7 +23,7 @@ class Chosen:
     """What was tried, for the answer."""
 
 
-def choose(plan: Plan, run_id: str, report: Reporter) -> Chosen:
+def choose(plan: Plan, report: Reporter) -> Chosen:
     """The hyperparameters to train with: those asked for, and the best candidate of the search if there is one.
 
     Raises TrainingError(InvalidHyperparameter) if no candidate can be fitted.
@@ -31,10 +31,10 @@ def choose(plan: Plan, run_id: str, report: Reporter) -> Chosen:
     if plan.search is None:
         return Chosen(dict(plan.request.hyperparameters))
     with stage("search", **{"fairlead.candidates": len(plan.search.candidates)}):
-        return _search(plan, plan.search, run_id, report)
+        return _search(plan, plan.search, report)
 
 
-def cross_validate(plan: Plan, hyperparameters: Mapping[str, Any], report: Reporter) -> dict[str, Scores]:
+def cross_validate(plan: Plan, hyperparameters: Mapping[str, Any], run_id: str, report: Reporter) -> dict[str, Scores]:
     """Every metric over the folds; nothing without folds."""
     if not plan.folds:
         return {}
@@ -48,14 +48,15 @@ def cross_validate(plan: Plan, hyperparameters: Mapping[str, Any], report: Repor
         found = search.cross_validate(
             partial(plan.build, hyperparameters), x, y, plan.folds, plan.metrics, tell, report.warn
         )
-    recording.log_folds(found)
+    recording.log_folds(run_id, found)
     report.metrics({f"cv_{name}_mean": scores.mean for name, scores in found.items()})
     return found
 
 
-def _search(plan: Plan, trial: Trial, run_id: str, report: Reporter) -> Chosen:
+def _search(plan: Plan, trial: Trial, report: Reporter) -> Chosen:
     (x, y), count = plan.training_part, len(trial.candidates)
     tried: list[tuple[search.Candidate, float | None]] = []
+    leader: tuple[search.Candidate, float] | None = None
     last_error: str | None = None
     for number, candidate in enumerate(trial.candidates, 1):
         build = partial(plan.build, {**plan.request.hyperparameters, **candidate})
@@ -67,19 +68,18 @@ def _search(plan: Plan, trial: Trial, run_id: str, report: Reporter) -> Chosen:
                 scores = search.cross_validate(build, x, y, trial.folds, plan.metrics, tell, report.warn)
         except (ValueError, TypeError, ArithmeticError) as raised:  # how these hyperparameters go together
             error = last_error = str(raised)
-        recording.log_candidate(run_id, number, candidate, scores, error)
+        recording.log_candidate(number, candidate, scores, error)
         own = scores.get(trial.metric.name)
         tried.append((candidate, own.mean if own is not None else None))
         leader = search.best(tried, trial.metric)
         if leader is not None:
             report.metrics({f"best_cv_{trial.metric.name}": leader[1]})
-    leader = search.best(tried, trial.metric)
     if leader is None:
         message = f"none of the {count} candidates could be fitted and scored by {trial.metric.name}: {last_error}"
         raise TrainingError(TrainingReason.INVALID_HYPERPARAMETER, message, "/search/parameters")
     best, score = leader
     found = {
-        "method": plan.request.search.method if plan.request.search is not None else "",
+        "method": trial.method,
         "metric": trial.metric.name,
         "best": dict(best),
         "best_score": score,

@@ -29,6 +29,19 @@ RUN_B = "b" * 32
 X = np.array([[5.1, 3.5, 1.4, 0.2], [4.9, 3.0, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3], [5.9, 3.0, 4.2, 1.5]])
 Y = np.array([0, 0, 1, 1])
 FEATURES = ("sepal length", "sepal width", "petal length", "petal width")
+RESULT = {
+    "run_id": RUN_B,
+    "algorithm": "random_forest",
+    "task": "classification",
+    "metrics": {"accuracy": 1.0},
+    "evaluation": {"method": "holdout", "train_rows": 3, "test_rows": 1},
+    "hyperparameters": {},
+    "n_features": 4,
+    "classes": [0, 1],
+    "duration_seconds": 1.0,
+    "bundle": "…",
+}
+"""What a training's child says at its end."""
 _FAKE_CHILD = str(Path(__file__).with_name("fake_child.py"))
 
 

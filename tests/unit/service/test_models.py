@@ -23,6 +23,7 @@ from fairlead_service.models.backends import build
 from fairlead_service.models.store import Store
 from fairlead_service.settings import Settings
 from tests.unit.service.support import (
+    RESULT,
     RUN_A,
     RUN_B,
     X,
@@ -38,18 +39,6 @@ from tests.unit.service.support import (
 
 FEATURES = {"features": X.tolist()}
 TRAIN = {"data": X.tolist(), "target": [0, 0, 1, 1], "algorithm": "random_forest"}
-RESULT = {
-    "run_id": RUN_B,
-    "algorithm": "random_forest",
-    "task": "classification",
-    "metrics": {"accuracy": 1.0},
-    "evaluation": {"method": "holdout", "train_rows": 3, "test_rows": 1},
-    "hyperparameters": {},
-    "n_features": 4,
-    "classes": [0, 1],
-    "duration_seconds": 1.0,
-    "bundle": "…",
-}
 
 
 @pytest.fixture
