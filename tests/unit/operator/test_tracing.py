@@ -197,7 +197,36 @@ async def test_mlflow_gets_the_traceparent(collector: tuple[type[Collector], str
     assert span.attributes["url.path"] == "runs/set-tag"
 
 
-def test_a_backend_that_is_away_is_one_warning_and_holds_up_nobody(
+def test_a_backend_that_does_not_answer_holds_up_nobody(
+    collector: tuple[type[Collector], str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept, url = collector
+    asked, let_go, answer = threading.Event(), threading.Event(), kept.do_POST
+
+    def held(self: Collector) -> None:
+        asked.set()
+        let_go.wait()
+        answer(self)
+
+    kept.do_POST = held  # type: ignore[method-assign]
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "300")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    tracing.configure({"OTEL_EXPORTER_OTLP_ENDPOINT": url})
+    for _ in range(5000):
+        with tracing.work("reconcile", "ml", "fraud"), tracing.call("apply Deployment"):
+            pass
+    assert asked.wait(60)
+    tracing.close()
+    (last,) = [thread for thread in threading.enumerate() if thread.name == "last-spans"]  # the backend still holds it
+    assert kept.spans == []
+    let_go.set()
+    last.join(60)
+    assert kept.spans
+    assert not caplog.records
+
+
+def test_a_backend_that_is_away_is_one_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = "http://127.0.0.1:9"
@@ -205,17 +234,13 @@ def test_a_backend_that_is_away_is_one_warning_and_holds_up_nobody(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     tracing.configure({"OTEL_EXPORTER_OTLP_ENDPOINT": url})
-    began = time.monotonic()
-    for _ in range(5000):
+    for _ in range(100):
         with tracing.work("reconcile", "ml", "fraud"), tracing.call("apply Deployment"):
             pass
-    assert time.monotonic() - began < 5
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not caplog.records and time.monotonic() < deadline:
         time.sleep(0.05)  # the exporter's thread gives no sign but its line
-    ended = time.monotonic()
     tracing.close()
-    assert time.monotonic() - ended < tracing.CLOSE_SECONDS + 1
     assert [record.name for record in caplog.records] == ["fairlead_operator.exporter"]
     assert "Traces are not taken" in caplog.text
 
