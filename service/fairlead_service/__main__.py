@@ -22,8 +22,8 @@ import socket  # noqa: E402
 import uvicorn  # noqa: E402
 from pydantic import ValidationError  # noqa: E402
 
-from fairlead_service.access import KeysError  # noqa: E402
 from fairlead_service.app import create_app  # noqa: E402
+from fairlead_service.following import StaleError  # noqa: E402
 from fairlead_service.observability import logs  # noqa: E402
 from fairlead_service.protocol import protocol  # noqa: E402
 from fairlead_service.server import Server  # noqa: E402
@@ -38,25 +38,33 @@ def main() -> int:
         logs.configure("info", "fairlead")
         for item in error.errors(include_url=False, include_input=False):
             name = ".".join(str(part) for part in item["loc"]).upper()
-            logs.error(f"setting {name if name.startswith('MLFLOW') else 'FAIRLEAD_' + name}: {item['msg']}")
+            known = name if name.startswith("MLFLOW") else f"FAIRLEAD_{name}"
+            logs.error(f"setting {known}: {item['msg']}" if name else f"settings: {item['msg']}")
         return 2
     logs.configure(settings.log_level, f"fairlead-{settings.role}")
+    taken = _early or _listen(settings.host, settings.port, "FAIRLEAD_PORT")
+    secure = None if settings.tls_cert_file is None else _listen(settings.host, settings.tls_port, "FAIRLEAD_TLS_PORT")
+    if taken is None or (secure is None and settings.tls_cert_file is not None):
+        return 1
+    return _serve(settings, taken, secure)
+
+
+def _listen(host: str, port: int, setting: str) -> socket.socket | None:
     try:
-        taken = _early or listening.listen(settings.host, settings.port)
+        return listening.listen(host, port)
     except OSError as error:
         logs.error(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; "
-            "stop what listens there, or set FAIRLEAD_PORT (or FAIRLEAD_HOST) to another"
+            f"cannot listen on {host} port {port}: {error.strerror or error}; "
+            f"stop what listens there, or set {setting} (or FAIRLEAD_HOST) to another"
         )
-        return 1
-    return _serve(settings, taken)
+        return None
 
 
-def _serve(settings: Settings, taken: socket.socket) -> int:
+def _serve(settings: Settings, taken: socket.socket, secure: socket.socket | None) -> int:
     try:
         app = create_app(settings)
-    except KeysError as error:
-        logs.error(f"the server does not start without its API keys: {error}")
+    except StaleError as error:
+        logs.error(f"the server does not start: {error}")
         return 1
     config = uvicorn.Config(
         app,
@@ -76,7 +84,8 @@ def _serve(settings: Settings, taken: socket.socket) -> int:
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     services = app.state.services
-    server = Server(config, services.drain, before_shutdown=services.close)
+    tls = None if secure is None else (secure, services.certificates.context)
+    server = Server(config, services.drain, before_shutdown=services.close, secure=tls)
     gc.enable()
     gc.freeze()
     try:

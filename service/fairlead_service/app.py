@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -19,7 +19,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlead_service import contract, errors, termination
-from fairlead_service.access import Access, KeysError
+from fairlead_service.access.gate import access
 from fairlead_service.api import (
     algorithms,
     docs,
@@ -29,6 +29,7 @@ from fairlead_service.api import (
     metrics,
     models,
     openapi,
+    plain_port,
     predict,
     registry,
     samples,
@@ -36,10 +37,11 @@ from fairlead_service.api import (
     train,
     trainings,
 )
-from fairlead_service.api.authorization import guard, load_tokens
+from fairlead_service.api.authorization import guard
 from fairlead_service.api.services import Commands, Services
 from fairlead_service.api.train_request import from_pydantic
 from fairlead_service.errors import Problem
+from fairlead_service.following import follow
 from fairlead_service.inference.batcher import Batcher
 from fairlead_service.inference.engine import Engine
 from fairlead_service.jobs import Children, Lane
@@ -54,8 +56,8 @@ from fairlead_service.observability.tracing import Tracing, from_environment
 from fairlead_service.registry import Registry
 from fairlead_service.server import Drain
 from fairlead_service.settings import Settings
+from fairlead_service.tls import Certificates
 
-_KEYS_SECONDS: Final = 2.0
 _DESCRIPTION = """Trains scikit-learn models, tracks them in MLflow, and serves them.
 
 Errors are RFC 9457 problem details (`application/problem+json`): what is wrong, where, and what to send instead."""
@@ -105,12 +107,17 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
     app.add_middleware(Observed, observer=services.observer)
     for raw in (predict, infer_v2, invocations):
         app.mount_raw(raw.routes(services))
+    if services.certificates is not None:
+        app.plain = plain_port.refusal(services)
     return app
 
 
 class Application(FastAPI):
     """FastAPI, with a way around its middleware and routing for requests that are many: they are observed like all
     others, but go to their raw endpoint at once, which saves half of the time of a prediction of one row."""
+
+    plain: ASGIApp | None = None
+    """Answers what came without TLS and may not."""
 
     def mount_raw(self, routes: Sequence[Route]) -> None:
         """Adds routes whose endpoints are raw. They are in the routing, too, for the answers to other methods."""
@@ -131,6 +138,9 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if self.plain is not None and plain_port.refused(scope):
+                await self.plain(scope, receive, send)
+                return
             endpoint = self._paths.get((scope["method"], scope["path"])) or self._by_template(scope)
             if endpoint is not None:
                 await endpoint(scope, receive, send)
@@ -173,7 +183,8 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         threads=threads,
         catalogue=algorithms.Catalogue(),
         registry=Registry(environment, measured.mlflow_call),
-        access=Access(settings.api_keys_file, frozenset(load_tokens(settings))),
+        access=access(settings),
+        certificates=_certificates(settings),
     )
 
 
@@ -184,8 +195,8 @@ def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextMan
             await _start_predictor(services)
         else:
             await _start_api(services)
-        if services.access.on:
-            services.spawn(_follow_keys(services.access))
+        if services.sources:
+            services.spawn(follow(services.sources))
         try:
             yield
         finally:
@@ -196,15 +207,10 @@ def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextMan
     return lifespan
 
 
-async def _follow_keys(access: Access) -> None:
-    """A Secret's new content appears in its volume without a notice."""
-    while True:
-        await asyncio.sleep(_KEYS_SECONDS)
-        try:
-            if await asyncio.to_thread(access.refresh):
-                logs.event("log", "API keys were read again")
-        except KeysError as error:
-            logs.error(f"the API keys of before stay good: {error}")
+def _certificates(settings: Settings) -> Certificates | None:
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    return Certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
 
 
 def _environment(settings: Settings) -> dict[str, str]:

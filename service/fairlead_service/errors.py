@@ -70,11 +70,15 @@ class MalformedRequest(Problem):
 
 
 class Unauthorized(Problem):
-    status, slug, title = 401, "unauthorized", "The request does not carry the token"
+    status, slug, title = 401, "unauthorized", "The request carries no good credential"
 
 
 class Forbidden(Problem):
     status, slug, title = 403, "forbidden", "The credential lacks a role"
+
+
+class TlsRequired(Problem):
+    status, slug, title = 403, "tls-required", "The path is served by TLS only"
 
 
 class NotFound(Problem):
@@ -207,6 +211,10 @@ class Overloaded(Problem):
 
 class ShuttingDown(Problem):
     status, slug, title = 503, "shutting-down", "The server is shutting down"
+
+
+class IdentityProviderUnavailable(Problem):
+    status, slug, title = 503, "identity-provider-unavailable", "The identity provider's keys are not known yet"
 
 
 class TrackingServerUnavailable(Problem):

@@ -6,17 +6,22 @@ the last of them knows. So the first SIGTERM only starts a drain: readiness answ
 finishes the requests in flight. A second signal, or Ctrl-C, skips the drain. No preStop hook is needed.
 """
 
+import asyncio
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import FrameType
-from typing import Final
+from typing import Final, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fairlead_service.observability import logs
 from fairlead_service.protocol import Protocol
+from fairlead_service.tls import HANDSHAKE_SECONDS
 
 _LOOK_TICKS: Final = 10
 """Ticks of 0.1 s between two looks at the connections."""
@@ -44,14 +49,20 @@ class Drain:
 
 
 class Server(uvicorn.Server):
-    """`before_shutdown` is awaited after the drain, before requests in flight are waited for."""
+    """`before_shutdown` is awaited after the drain, before requests in flight are waited for. `secure` is a second
+    socket, which speaks TLS; uvicorn itself has one way for all its sockets."""
 
     def __init__(
-        self, config: uvicorn.Config, drain: Drain, before_shutdown: Callable[[], Awaitable[None]] | None = None
+        self,
+        config: uvicorn.Config,
+        drain: Drain,
+        before_shutdown: Callable[[], Awaitable[None]] | None = None,
+        secure: tuple[socket.socket, ssl.SSLContext] | None = None,
     ) -> None:
         super().__init__(config)
         self._drain = drain
         self._before_shutdown = before_shutdown
+        self._secure = secure
         self._announced = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -66,8 +77,24 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            logs.event("started", f"serving on {host} port {port}", port=port)
+            if self._secure is not None:
+                await self._serve_tls(*self._secure)
+            for server, how in zip(self.servers, ("", " by TLS"), strict=False):
+                host, port = server.sockets[0].getsockname()[:2]
+                logs.event("started", f"serving on {host} port {port}{how}", port=port)
+
+    async def _serve_tls(self, taken: socket.socket, context: ssl.SSLContext) -> None:
+        connection: Callable[[], asyncio.Protocol] = partial(
+            cast(type[HttpToolsProtocol], self.config.http_protocol_class),
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        self.servers.append(
+            await asyncio.get_running_loop().create_server(
+                connection, sock=taken, ssl=context, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+        )
 
     async def on_tick(self, counter: int) -> bool:
         if self._drain.active and not self._announced:  # here, because a signal handler must not log

@@ -2,12 +2,20 @@
 field's name in capitals, but for `MLFLOW_TRACKING_URI`, which MLflow's own clients read too."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fairlead_service import contract
+from fairlead_service.access.provider import trustworthy
+from fairlead_service.access.roles import Role
+
+
+def _from_the_provider(url: str) -> str:
+    if trustworthy(url):
+        return url
+    raise ValueError("must be an https address, so that nobody between can put other keys there")
 
 
 def _lower(value: object) -> object:
@@ -27,6 +35,15 @@ class Settings(BaseSettings):
     """Address to listen on. All of them by default, as pods need; `127.0.0.1` on a workstation."""
     port: Annotated[int, Field(ge=0, le=65535)] = contract.HTTP_PORT
     """Port to listen on; 0 takes a free one and logs it."""
+    tls_cert_file: Path | None = None
+    """Serve TLS on `tls_port`, with this certificate chain (PEM). Read again when it changes. `port` stays as it is for
+    probes, metrics and the operator, and for nobody else."""
+    tls_key_file: Path | None = None
+    """The certificate's private key (PEM)."""
+    tls_client_ca_file: Path | None = None
+    """Mutual TLS: clients need a certificate that one of these (PEM) has signed."""
+    tls_port: Annotated[int, Field(ge=0, le=65535)] = contract.TLS_PORT
+    """Port of TLS; 0 takes a free one and logs it."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     """`debug` adds a line for each probe and scrape, and what child processes print."""
 
@@ -53,10 +70,27 @@ class Settings(BaseSettings):
     """Newest rows of requests to keep, one row in four, for `GET /model/samples`. 0, the default, keeps none for it and
     has no such path: rows are users' data. The operator replays them against a model on trial."""
     api_keys_file: Path | None = None
-    """A JSON list of `{name, sha256, roles}`: the keys that clients may send. Read again when it changes; unset: nobody
-    is asked for a key. `python -m fairlead_service.access new` makes one."""
+    """A JSON list of `{name, sha256, roles}`: the keys that clients may send. Read again when it changes.
+    `python -m fairlead_service.access new` makes one. Without it and `oidc_issuer` nobody is asked who they are."""
+    oidc_issuer: Annotated[str, AfterValidator(_from_the_provider)] | None = None
+    """An OpenID Connect provider whose tokens clients may send; the `iss` of its tokens. A Kubernetes cluster is one,
+    and the tokens of its service accounts are such tokens."""
+    oidc_audience: str | None = None
+    """The `aud` that tokens must have. Required with `oidc_issuer`."""
+    oidc_jwks_url: Annotated[str, AfterValidator(_from_the_provider)] | None = None
+    """Where the provider's keys are, if not where `/.well-known/openid-configuration` says."""
+    oidc_ca_file: Path | None = None
+    """Certificates that the provider is trusted by; unset: the system's."""
+    oidc_subject_claim: str = "sub"
+    """The claim that says whose a token is, in audit lines."""
+    oidc_roles_claim: str = "roles"
+    """The claim, or path to it with dots (`realm_access.roles`), that has the roles: a list, or words in a string."""
+    oidc_roles: dict[str, frozenset[Role]] | None = None
+    """JSON, `{"data-science": ["train", "predict"]}`: what values of that claim stand for; unset: the roles' own
+    names."""
     load_token: SecretStr | None = None
-    """The bearer token that loading another model and reading samples ask for; unset: nobody is asked for one."""
+    """The bearer token that loading another model and reading samples ask for; unset: nobody is asked for one. Where
+    clients are asked who they are, it opens `/model/info` and `/predict`, too: it is the operator's."""
     load_token_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """The same by its digest, in hexadecimal digits: what may be read by everybody who can see the pod."""
 
@@ -106,3 +140,16 @@ class Settings(BaseSettings):
     keep_alive_seconds: Annotated[int, Field(gt=0)] = 65
     """How long an idle connection is kept. Longer than most clients' own limit, so that they, not we, close it:
     a connection closed by the server the moment a request is sent on it is a failed request."""
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        for one, other in (
+            ("oidc_issuer", "oidc_audience"),
+            ("oidc_audience", "oidc_issuer"),
+            ("tls_cert_file", "tls_key_file"),
+            ("tls_key_file", "tls_cert_file"),
+            ("tls_client_ca_file", "tls_cert_file"),
+        ):
+            if getattr(self, one) is not None and getattr(self, other) is None:
+                raise ValueError(f"FAIRLEAD_{one.upper()} needs FAIRLEAD_{other.upper()}, too")
+        return self

@@ -1,4 +1,4 @@
-"""What FastAPI's routes ask of their clients: an API key where a file of them is configured (`access`), and without it
+"""What FastAPI's routes ask of their clients: a credential where those are configured (`access`), and without it
 the load token, for swapping a predictor's model and for reading rows of its users."""
 
 import hashlib
@@ -8,9 +8,9 @@ from typing import Annotated, Final
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from fairlead_service.access.gate import load_tokens
 from fairlead_service.api.services import Use
 from fairlead_service.errors import Unauthorized
-from fairlead_service.settings import Settings
 
 _BEARER: Final = HTTPBearer(
     auto_error=False, scheme_name="load token", description="Asked for where the server was given one"
@@ -36,13 +36,3 @@ async def authorized(
     if not any([hmac.compare_digest(given, digest) for digest in wanted]):
         detail = "send the server's load token: `Authorization: Bearer TOKEN`"
         raise Unauthorized(detail, headers={"WWW-Authenticate": "Bearer"})
-
-
-def load_tokens(settings: Settings) -> list[bytes]:
-    """Digests of the tokens that are right. Comparing digests takes the same time whatever was sent."""
-    found = []
-    if settings.load_token is not None:
-        found.append(hashlib.sha256(settings.load_token.get_secret_value().encode()).digest())
-    if settings.load_token_sha256 is not None:
-        found.append(bytes.fromhex(settings.load_token_sha256))
-    return found

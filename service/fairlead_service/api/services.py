@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from fastapi import Depends, Request
 from starlette.routing import Route
 
-from fairlead_service.access import Access
+from fairlead_service.access.gate import Access
+from fairlead_service.following import Source
 from fairlead_service.inference.body import Headers
 from fairlead_service.inference.engine import Engine
 from fairlead_service.inference.raw import Handle, RawEndpoint, Refuse, problem_reply
@@ -29,6 +30,7 @@ from fairlead_service.observability.tracing import Tracing
 from fairlead_service.registry import Registry
 from fairlead_service.server import Drain
 from fairlead_service.settings import Settings
+from fairlead_service.tls import Certificates
 
 if TYPE_CHECKING:
     from fairlead_service.api.algorithms import Catalogue
@@ -62,6 +64,7 @@ class Services:
     catalogue: "Catalogue"
     registry: Registry
     access: Access
+    certificates: Certificates | None = None
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
     load_state: LoadState = field(default_factory=LoadState)
@@ -77,6 +80,11 @@ class Services:
         """Where models that are loaded while another serves are; opened by the lifespan."""
         assert self._store is not None, "only role api and predictors that swap have a store, once they have started"
         return self._store
+
+    @property
+    def sources(self) -> list[Source]:
+        """What changes outside while the server runs."""
+        return [*self.access.sources, *([self.certificates] if self.certificates is not None else [])]
 
     @property
     def uptime_seconds(self) -> float:

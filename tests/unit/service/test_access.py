@@ -12,10 +12,14 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 
-from fairlead_service import access
-from fairlead_service.access import Access, KeysError, Open, Role, needed
+from fairlead_service.access import __main__ as command
+from fairlead_service.access.gate import Access
+from fairlead_service.access.keys import KeyFile
+from fairlead_service.access.roles import Need, Open, Role, needed
 from fairlead_service.api.services import Services
 from fairlead_service.app import create_app
+from fairlead_service.errors import Forbidden
+from fairlead_service.following import StaleError
 from fairlead_service.inference.raw import RawEndpoint
 from fairlead_service.settings import Settings
 from tests.unit.service.support import RUN_A, X, api_settings, logged, running, tree, write_bundle
@@ -80,7 +84,7 @@ async def pod(tmp_path: Path, keys: Path) -> AsyncIterator[tuple[httpx.AsyncClie
         ("GET", "/of/tomorrow", Role.ADMIN),
     ],
 )
-def test_what_a_route_needs(method: str, template: str, need: access.Need) -> None:
+def test_what_a_route_needs(method: str, template: str, need: Need) -> None:
     assert needed(method, template) is need
 
 
@@ -103,7 +107,15 @@ async def test_roles_open_their_paths_and_no_others(pod: tuple[httpx.AsyncClient
         assert (await client.get(path)).status_code == 200, path
 
 
-@pytest.mark.parametrize("headers", [{}, bearer("wrong"), bearer("swap"), bearer(""), {"Authorization": "Basic YTpi"}])
+async def test_the_load_token_opens_what_the_operator_asks(pod: tuple[httpx.AsyncClient, Services]) -> None:
+    client, _ = pod
+    assert (await client.post("/predict", json=FEATURES, headers=bearer("swap"))).status_code == 200
+    for path, status in (("/model/info", 200), ("/model/samples", 200), ("/metrics/summary", 401), ("/v2/models", 401)):
+        assert (await client.get(path, headers=bearer("swap"))).status_code == status, path
+    assert (await client.post("/invocations", json={}, headers=bearer("swap"))).status_code == 401
+
+
+@pytest.mark.parametrize("headers", [{}, bearer("wrong"), bearer(""), {"Authorization": "Basic YTpi"}])
 async def test_others_are_told_to_send_a_key(pod: tuple[httpx.AsyncClient, Services], headers: dict[str, str]) -> None:
     client, _ = pod
     for answer in (
@@ -135,8 +147,9 @@ async def test_audit_lines_name_the_key(pod: tuple[httpx.AsyncClient, Services])
 async def test_keys_change_without_a_restart(pod: tuple[httpx.AsyncClient, Services], keys: Path) -> None:
     client, services = pod
     write(keys, entry("fresh", "predict"))
-    assert services.access.refresh()
-    assert not services.access.refresh()
+    (source,) = services.access.sources
+    assert source.refresh()
+    assert not source.refresh()
     for key, status in (("fresh", 200), ("predict", 401)):
         assert (await client.post("/predict", json=FEATURES, headers=bearer(key))).status_code == status
 
@@ -150,24 +163,25 @@ async def test_a_broken_file_keeps_the_keys_of_before(
 ) -> None:
     client, services = pod
     spoil(keys, broken)
-    with pytest.raises(KeysError, match=r"keys\.json"):
-        services.access.refresh()
-    assert not services.access.refresh(), "it is told once"
+    (source,) = services.access.sources
+    with pytest.raises(StaleError, match=r"keys\.json"):
+        source.refresh()
+    assert not source.refresh(), "it is told once"
     assert (await client.post("/predict", json=FEATURES, headers=bearer("predict"))).status_code == 200
 
 
 def test_a_server_does_not_start_on_a_broken_file(tmp_path: Path) -> None:
-    with pytest.raises(KeysError):
-        Access(tmp_path / "none.json")
-    with pytest.raises(KeysError, match="same name"):
-        Access(write(tmp_path / "twice.json", entry("a", "predict"), entry("a", "admin")))
+    with pytest.raises(StaleError):
+        KeyFile(tmp_path / "none.json")
+    with pytest.raises(StaleError, match="same name"):
+        KeyFile(write(tmp_path / "twice.json", entry("a", "predict"), entry("a", "admin")))
 
 
 def test_a_new_key_opens_what_its_entry_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert access.main(["new", "--name", "ci", "--roles", "predict", "train"]) == 0
+    assert command.main(["new", "--name", "ci", "--roles", "predict", "train"]) == 0
     key, made = (line.split(": ", 1)[1] for line in capsys.readouterr().out.splitlines())
-    one = Access(write(tmp_path / "keys.json", json.loads(made)))
+    one = Access(KeyFile(write(tmp_path / "keys.json", json.loads(made))))
     one.admit(f"bearer {key}".encode(), "POST", "/predict")
     one.admit(f"Bearer {key}".encode(), "POST", "/train")
-    with pytest.raises(access.Forbidden):
+    with pytest.raises(Forbidden):
         one.admit(f"Bearer {key}".encode(), "POST", "/model/load/{run_id}")
