@@ -16,8 +16,9 @@ from typing import Final
 import numpy as np
 from benchmarks.lines import Line, Panel, draw
 
-from fairlead_operator.api import Rollout
 from fairlead_operator.checks import Evidence, Question, Sample, judge, percentile
+from fairlead_operator.desired.access import Contact
+from fairlead_operator.spec import Rollout
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 REPORT: Final = ROOT / "docs" / "canary-errors.md"
@@ -79,7 +80,7 @@ def _question(requests: int) -> Question:
         window_seconds=60,
         min_requests=requests,
         replay_samples=0,
-        token=None,
+        contact=Contact(),
         latency_milliseconds=int(LATENCY),
         success_percent=SUCCESS,
         max_disagreement_percent=None,

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from fairlead_operator import checks, tracing
 from fairlead_operator.checks import Evidence, Measurement, Pod, Question, Sample
+from fairlead_operator.desired.access import Contact
 from fairlead_operator.pods import AnswerError, PodError
 from fairlead_operator.prometheus import PrometheusError
 from fairlead_operator.reports import Info, Predictions, Row, Samples
@@ -34,9 +35,11 @@ class Traffic(Protocol):
 
 
 class Replays(Protocol):
-    async def info(self, ip: str) -> Info: ...
-    async def samples(self, ip: str, rows: int, token: str | None = None) -> Samples: ...
-    async def predict(self, ip: str, rows: Sequence[Row], columns: Sequence[str] | None = None) -> Predictions: ...
+    async def info(self, ip: str, contact: Contact) -> Info: ...
+    async def samples(self, ip: str, rows: int, contact: Contact) -> Samples: ...
+    async def predict(
+        self, ip: str, rows: Sequence[Row], contact: Contact, columns: Sequence[str] | None = None
+    ) -> Predictions: ...
 
 
 class Analyst:
@@ -116,7 +119,7 @@ class Analyst:
 
     async def _replay(self, question: Question, requests: int) -> Evidence:
         """At least `requests` requests of one row to each track, and each row once."""
-        info = await self._pods.info(question.candidate[0].ip)
+        info = await self._pods.info(question.candidate[0].ip, question.contact)
         rows, columns = await self._rows(question, info)
         if not rows:
             problem = (
@@ -127,8 +130,8 @@ class Analyst:
         order = list(itertools.islice(itertools.cycle(range(len(rows))), max(requests, len(rows))))
         with tracing.call("replay", {"requests": str(len(order))}):
             mine, theirs = await asyncio.gather(
-                self._send(_Replayed(), question.candidate, rows, columns, order),
-                self._send(_Replayed(may_refuse=True), question.serving, rows, columns, order),
+                self._send(_Replayed(), question.candidate, question.contact, rows, columns, order),
+                self._send(_Replayed(may_refuse=True), question.serving, question.contact, rows, columns, order),
             )
         both = [row for row in mine.answers if row in theirs.answers]
         apart = checks.disagreement(
@@ -141,7 +144,7 @@ class Analyst:
         rows = list(info.input_example or ())
         if question.replay_samples and question.serving:
             pod = question.serving[0]
-            kept = await self._pods.samples(pod.ip, question.replay_samples, question.token)
+            kept = await self._pods.samples(pod.ip, question.replay_samples, question.contact)
             rows += _reordered(kept, info.feature_names, len(rows[0]) if rows else None)
         return rows, info.feature_names
 
@@ -149,6 +152,7 @@ class Analyst:
         self,
         replayed: "_Replayed",
         pods: Sequence[Pod],
+        contact: Contact,
         rows: Sequence[Row],
         columns: Sequence[str] | None,
         order: Sequence[int],
@@ -159,7 +163,7 @@ class Analyst:
         async def one(number: int, row: int) -> None:
             pod = pods[number % len(pods)]
             async with gate:
-                await replayed.note(row, self._pods.predict(pod.ip, [rows[row]], columns))
+                await replayed.note(row, self._pods.predict(pod.ip, [rows[row]], contact, columns))
 
         if pods:
             await asyncio.gather(*(one(number, row) for number, row in enumerate(order)))

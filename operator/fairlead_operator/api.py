@@ -1,17 +1,17 @@
-"""The custom resource as Python sees it: names, reasons, and frozen models of spec and status.
+"""The custom resource as Python sees it: names, reasons, and frozen models; its spec is in `spec`.
 
 `manifests/crd.yaml` is the same thing for the API server; a test compares the two. Nothing here does I/O.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Field
 
 from fairlead_operator import contract
+from fairlead_operator.form import Frozen, Time
+from fairlead_operator.spec import Spec
 
 GROUP: Final = "fairlead.dev"
 VERSION: Final = "v1alpha1"
@@ -40,10 +40,6 @@ PROMOTE_ANNOTATION: Final = "fairlead.dev/promote"
 ABORT_ANNOTATION: Final = "fairlead.dev/abort"
 APPROVE_ANNOTATION: Final = "fairlead.dev/approve"
 """What people say about one model: its version, or its run ID. About any other model it says nothing."""
-
-CACHE_BYTES: Final = 4 * 2**30
-REDIS_URL: Final = r"^rediss?://([^:@/?# ]+@)?([^:@/?#\[\] ]+|\[[0-9a-fA-F:.]+\])(:[1-9][0-9]{0,4})?(/[0-9]{0,3})?$"
-"""Without a password, which belongs into a Secret."""
 
 Manifest = dict[str, Any]
 """A Kubernetes object as JSON has it."""
@@ -106,167 +102,7 @@ class Reason(StrEnum):
 FINAL_REASONS: Final = frozenset(Reason(reason.value) for reason in contract.FINAL_REASONS)
 
 
-def _parse_time(value: object) -> object:
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
-
-
-def _print_time(value: datetime) -> str:
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-Time = Annotated[datetime, BeforeValidator(_parse_time), PlainSerializer(_print_time)]
-"""A point in time with a zone, in whole seconds once written."""
-
-
-def _to_json_name(name: str) -> str:
-    """`run_id` is `runID` and `model_uri` is `modelURI`: acronyms keep one case (Kubernetes API conventions)."""
-    camel = to_camel(name)
-    return camel.replace("Id", "ID").replace("Uri", "URI").replace("Url", "URL") if "_" in name else camel
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, alias_generator=_to_json_name, populate_by_name=True, extra="ignore")
-
-
-class _Strict(_Frozen):
-    model_config = ConfigDict(extra="forbid")
-
-
-Percent = Annotated[str, Field(pattern=r"^(100(\.0{1,3})?|[0-9]{1,2}(\.[0-9]{1,3})?)$")]
-"""0 to 100, as a string, because Kubernetes' API conventions have no floats."""
-
-
-class ModelSource(_Strict):
-    uri: Annotated[
-        str | None, Field(pattern=r"^(models:/[^/@:]+@[^/@:]+|models:/[^/@:]+/[1-9][0-9]*|runs:/[0-9a-f]{32}/[^/].*)$")
-    ] = None
-    run_id: Annotated[str | None, Field(pattern=r"^[0-9a-f]{32}$")] = None
-    allow_pickle: bool = False
-    version_policy: Literal["Strict", "Minor", "Warn"] | None = None
-    update_policy: Literal["Auto", "Manual"] = "Auto"
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.uri is None) == (self.run_id is None):
-            raise ValueError("must be exactly one of uri and runID")
-        return self
-
-
-class Autoscaling(_Strict):
-    min_replicas: Annotated[int, Field(ge=1, le=10000)] = 1
-    max_replicas: Annotated[int, Field(ge=1, le=10000)]
-    in_flight_requests_per_pod: Annotated[int, Field(ge=1, le=10000)] = 4
-    engine: Literal["KEDA", "HPA"] | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min_replicas > self.max_replicas:
-            raise ValueError("minReplicas must be at most maxReplicas")
-        return self
-
-
-class ServiceLevel(_Strict):
-    """`spec.slo`: what users of the model are promised."""
-
-    latency_milliseconds: Annotated[int | None, Field(ge=1, le=600_000)] = None
-    """95 % of the predictions are answered within it."""
-    success_percent: Percent | None = None
-
-
-class Rollout(_Strict):
-    strategy: Literal["Rolling", "Canary", "HotSwap"] = "Rolling"
-    steps: Annotated[tuple[Annotated[int, Field(ge=0, le=99)], ...], Field(min_length=1, max_length=20)] = (0, 20, 50)
-    """Per cent of the pods on trial, ascending."""
-    step_seconds: Annotated[int, Field(ge=5, le=86400)] = 60
-    min_requests: Annotated[int, Field(ge=1, le=10000)] = 50
-    failure_threshold: Annotated[int, Field(ge=1, le=100)] = 2
-    max_disagreement_percent: Percent | None = None
-    replay_samples: Annotated[int, Field(ge=0, le=1000)] = 0
-    progress_deadline_seconds: Annotated[int, Field(ge=5, le=86400)] = 600
-
-    @model_validator(mode="after")
-    def _ascending(self) -> Self:
-        if list(self.steps) != sorted(set(self.steps)):
-            raise ValueError("steps must be ascending")
-        return self
-
-
-class Resources(_Strict):
-    limits: Mapping[str, str | int] = {}
-    requests: Mapping[str, str | int] = {}
-
-
-class EnvVar(_Strict):
-    name: Annotated[str, Field(min_length=1)]
-    value: str | None = None
-    value_from: Mapping[str, Any] | None = None
-
-    @model_validator(mode="after")
-    def _not_ours(self) -> Self:
-        if self.name in contract_variables():
-            raise ValueError(f"{self.name} must be left to the operator, which sets it itself")
-        return self
-
-
-class LocalReference(_Strict):
-    name: str
-
-
-class ClaimSource(_Strict):
-    claim_name: Annotated[str, Field(min_length=1, max_length=253)]
-
-
-class RedisSource(_Strict):
-    url: Annotated[str, Field(max_length=512, pattern=REDIS_URL)]
-
-
-class CacheSource(_Strict):
-    """`spec.cache`: where bundles are kept for all pods."""
-
-    enabled: bool = True
-    persistent_volume_claim: ClaimSource | None = None
-    redis: RedisSource | None = None
-    secret_name: Annotated[str | None, Field(min_length=1, max_length=253)] = None
-    """In the resource's own namespace, with the keys `password`, `signing-key` and `ca.crt` as far as there are any."""
-    signed: bool = False
-    max_bytes: Annotated[int, Field(ge=1_048_576)] = CACHE_BYTES
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        places = [place for place in (self.persistent_volume_claim, self.redis) if place is not None]
-        if len(places) != (1 if self.enabled else 0):
-            raise ValueError("must be exactly one of persistentVolumeClaim and redis, or enabled: false alone")
-        if self.signed and self.secret_name is None:
-            raise ValueError("must be with a secretName when signed is true")
-        return self
-
-
-class Spec(_Strict):
-    model: ModelSource
-    replicas: Annotated[int | None, Field(ge=0, le=10000)] = None
-    autoscaling: Autoscaling | None = None
-    slo: ServiceLevel | None = None
-    rollout: Rollout = Rollout()
-    image: str | None = None
-    cache: CacheSource | None = None
-    resources: Resources | None = None
-    node_selector: Mapping[str, str] = {}
-    tolerations: tuple[Mapping[str, Any], ...] = ()
-    affinity: Mapping[str, Any] | None = None
-    env: tuple[EnvVar, ...] = ()
-    image_pull_secrets: tuple[LocalReference, ...] = ()
-    service_account_name: str | None = None
-    suspend: bool = False
-    history_limit: Annotated[int, Field(ge=0, le=100)] = 10
-
-    @model_validator(mode="after")
-    def _one_master_of_replicas(self) -> Self:
-        if self.replicas is not None and self.autoscaling is not None:
-            raise ValueError("must be at most one of replicas and autoscaling")
-        return self
-
-
-class Metadata(_Frozen):
+class Metadata(Frozen):
     name: str
     namespace: str
     uid: str
@@ -278,14 +114,14 @@ class Metadata(_Frozen):
         return self.annotations.get(annotation) in {model.run_id, model.model_version} - {None, ""}
 
 
-class ModelDeployment(_Frozen):
+class ModelDeployment(Frozen):
     """One custom resource, without its status (see `Status`)."""
 
     metadata: Metadata
     spec: Spec
 
 
-class ModelRef(_Frozen):
+class ModelRef(Frozen):
     """A model that cannot change any more: what an alias, a version or a run ID stood for when it was looked up."""
 
     run_id: str
@@ -318,7 +154,7 @@ class Serving(Deployed):
     since: Time
 
 
-class Check(_Frozen):
+class Check(Frozen):
     """One comparison of a candidate, as it came out last."""
 
     name: str
@@ -355,7 +191,7 @@ class Rejection(Deployed):
     at: Time
 
 
-class Failure(_Frozen):
+class Failure(Frozen):
     run_id: str | None = None
     pod: str | None = None
     reason: Reason
@@ -363,7 +199,7 @@ class Failure(_Frozen):
     at: Time
 
 
-class HistoryEntry(_Frozen):
+class HistoryEntry(Frozen):
     run_id: str
     model_version: str | None = None
     from_: Annotated[Time | None, Field(alias="from")] = None
@@ -371,7 +207,7 @@ class HistoryEntry(_Frozen):
     verdict: str
 
 
-class ModelVerdict(_Frozen):
+class ModelVerdict(Frozen):
     """What became of a model here, for the model registry."""
 
     run_id: str
@@ -380,7 +216,7 @@ class ModelVerdict(_Frozen):
     text: str
 
 
-class Condition(_Frozen):
+class Condition(Frozen):
     type: str
     status: Literal["True", "False", "Unknown"]
     reason: str
@@ -394,7 +230,7 @@ def _seen(generation: object) -> object:
     return None if generation == UNSEEN else generation
 
 
-class Status(_Frozen):
+class Status(Frozen):
     observed_generation: Annotated[int | None, BeforeValidator(_seen)] = None
     conditions: tuple[Condition, ...] = ()
     serving: Serving | None = None
@@ -415,11 +251,6 @@ class Status(_Frozen):
     def to_json(self) -> Manifest:
         """As the API server stores it: fields that are not set are left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def contract_variables() -> frozenset[str]:
-    """Environment variables the operator sets on its pods; a user's `env` may not."""
-    return frozenset(value for name, value in vars(contract).items() if name.startswith("ENV_"))
 
 
 def read_status(raw: Mapping[str, Any] | None) -> Status:

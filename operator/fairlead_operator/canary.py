@@ -22,7 +22,8 @@ from fairlead_operator.api import (
     Serving,
 )
 from fairlead_operator.checks import Question
-from fairlead_operator.desired.pods import Template, Trial, load_token
+from fairlead_operator.desired.access import contact
+from fairlead_operator.desired.pods import Template, Trial
 from fairlead_operator.observe import PodView
 from fairlead_operator.plan import Plan, Situation, Verdict, describe, final_failure, last_failure, trouble
 
@@ -200,7 +201,7 @@ def _question(at: Situation, candidate: Candidate, serving: Serving, due: dateti
         window_seconds=max(SHORT_WINDOW_SECONDS, window),
         min_requests=rollout.min_requests,
         replay_samples=rollout.replay_samples,
-        token=load_token(at.md, at.defaults),
+        contact=contact(at.md, at.defaults),
         latency_milliseconds=slo.latency_milliseconds if slo else None,
         success_percent=None if success is None else float(success),
         max_disagreement_percent=None if worst is None else float(worst),

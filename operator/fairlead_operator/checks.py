@@ -12,6 +12,7 @@ from math import exp, isfinite, lgamma, log, log1p, sqrt
 from typing import Final
 
 from fairlead_operator.api import Check
+from fairlead_operator.desired.access import Contact
 
 SUCCESS_PERCENT: Final = 99.0
 """Asked of a candidate when the resource has no `slo.successPercent`."""
@@ -44,8 +45,7 @@ class Question:
     """How far to look back."""
     min_requests: int
     replay_samples: int
-    token: str | None
-    """What pods ask for before they hand out users' rows."""
+    contact: Contact
     latency_milliseconds: int | None
     success_percent: float | None
     max_disagreement_percent: float | None

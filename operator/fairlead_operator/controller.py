@@ -13,7 +13,7 @@ from typing import Protocol
 
 from fairlead_operator import optional, reference, tracing
 from fairlead_operator.analysis import Analyst, Replays, Traffic
-from fairlead_operator.api import Manifest, ModelSource
+from fairlead_operator.api import Manifest
 from fairlead_operator.apply import Children
 from fairlead_operator.drift import CONDITION as DRIFT
 from fairlead_operator.drift_poll import DriftPoll, Readings
@@ -36,6 +36,7 @@ from fairlead_operator.reference import AliasReference
 from fairlead_operator.registrar import Registrar, Tags
 from fairlead_operator.resolve import Registry, Resolver
 from fairlead_operator.settings import Settings
+from fairlead_operator.spec import ModelSource
 from fairlead_operator.store import Key, Store
 from fairlead_operator.workqueue import RetryError, WorkQueue
 

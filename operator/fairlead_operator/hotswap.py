@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from fairlead_operator.api import FINAL_REASONS, ModelRef, Reason
+from fairlead_operator.desired.access import Contact
 from fairlead_operator.reports import FailedLoad, Info
 
 POLL_SECONDS: Final = 1.0
@@ -85,7 +86,7 @@ class Round:
     asked: frozenset[str]
     """Names of those that are asked what they serve."""
     loads: tuple[Load, ...] = ()
-    token: str | None = field(default=None, repr=False)
+    contact: Contact = field(default_factory=Contact)
 
 
 def proceed(

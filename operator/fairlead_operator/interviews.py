@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeVar
 
 from fairlead_operator import tracing
 from fairlead_operator.api import ModelRef
+from fairlead_operator.desired.access import Contact
 from fairlead_operator.hotswap import Listener, Round
 from fairlead_operator.pods import PodError
 from fairlead_operator.reports import Info, Report
@@ -31,8 +32,8 @@ AT_A_TIME: Final = 50
 class Speakers(Protocol):
     """What pods can be asked."""
 
-    async def info(self, ip: str) -> Info: ...
-    async def load(self, ip: str, model: ModelRef, token: str | None = None) -> None: ...
+    async def info(self, ip: str, contact: Contact) -> Info: ...
+    async def load(self, ip: str, model: ModelRef, contact: Contact) -> None: ...
 
 
 class Interviews:
@@ -83,8 +84,8 @@ class Interviews:
     async def _speak(self, what: Round, pod: Listener) -> Report:
         told, refusal = next((load.model for load in what.loads if load.pod == pod.name), None), ""
         if told is not None:
-            _, refusal = await _answer(pod, self._pods.load(pod.ip, told, what.token))
-        info, silence = await _answer(pod, self._pods.info(pod.ip))
+            _, refusal = await _answer(pod, self._pods.load(pod.ip, told, what.contact))
+        info, silence = await _answer(pod, self._pods.info(pod.ip, what.contact))
         return Report(pod.restarts, self._clock().replace(microsecond=0), info, silence or refusal, told)
 
 

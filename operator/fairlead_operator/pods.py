@@ -18,7 +18,9 @@ from pydantic import TypeAdapter
 
 from fairlead_operator import contract, reports, tracing
 from fairlead_operator.api import ModelRef
+from fairlead_operator.desired.access import Contact
 from fairlead_operator.reports import Info, Predictions, Row, Samples
+from fairlead_operator.trust import Trust
 
 CONNECT_SECONDS: Final = 2.0
 ANSWER_SECONDS: Final = 5.0
@@ -61,31 +63,37 @@ class AnswerError(PodError):
 
 
 class Pods:
-    """Where a pod wants a bearer token, it is given with the question: each resource's pods have one of their own."""
+    """Each resource's pods have a token of their own, and a name in their certificates (`Contact`)."""
 
-    def __init__(self, port: int = contract.HTTP_PORT) -> None:
+    def __init__(
+        self,
+        port: int = contract.HTTP_PORT,
+        tls_port: int = contract.TLS_PORT,
+        trust: Trust | None = None,
+    ) -> None:
+        self._trust = trust or Trust()
         # Not by way of a proxy that the environment names for the world outside.
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5)
-        self._client = httpx.AsyncClient(trust_env=False, limits=limits)
-        self._port = port
+        self._client = httpx.AsyncClient(trust_env=False, limits=limits, verify=self._trust.context)
+        self._port, self._tls_port = port, tls_port
 
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def info(self, ip: str) -> Info:
+    async def info(self, ip: str, contact: Contact) -> Info:
         """What serves in a pod, and what is being loaded."""
-        return await self._ask(reports.INFO, self._request("GET", ip, contract.INFO_PATH))
+        return await self._ask(reports.INFO, self._request("GET", ip, contract.INFO_PATH, contact))
 
-    async def load(self, ip: str, model: ModelRef, token: str | None = None) -> None:
+    async def load(self, ip: str, model: ModelRef, contact: Contact) -> None:
         """Has a pod begin to load a model, or swap to it at once if it still has it. Asking again changes nothing."""
         names = {"model_uri": model.model_uri, "model_name": model.model_name, "model_version": model.model_version}
         query = {name: value for name, value in names.items() if value} | {"wait": "false"}
         path = contract.LOAD_PATH.format(run_id=model.run_id)
-        await self._ask(_ANYTHING, self._request("POST", ip, path, query=query, token=token))
+        await self._ask(_ANYTHING, self._request("POST", ip, path, contact, query=query))
 
-    async def samples(self, ip: str, rows: int, token: str | None = None) -> Samples:
+    async def samples(self, ip: str, rows: int, contact: Contact) -> Samples:
         """The newest rows of users' requests that the pod has kept, at most so many."""
-        request = self._request("GET", ip, contract.SAMPLES_PATH, query={"rows": str(rows)}, token=token)
+        request = self._request("GET", ip, contract.SAMPLES_PATH, contact, query={"rows": str(rows)})
         try:
             return await self._ask(reports.SAMPLES, request)
         except AnswerError as error:
@@ -94,13 +102,18 @@ class Pods:
             raise
 
     async def predict(
-        self, ip: str, rows: Sequence[Row], columns: Sequence[str] | None = None, seconds: float = PREDICT_SECONDS
+        self,
+        ip: str,
+        rows: Sequence[Row],
+        contact: Contact,
+        columns: Sequence[str] | None = None,
+        seconds: float = PREDICT_SECONDS,
     ) -> Predictions:
         """A pod's answers to rows, without counting them as users' rows. With `columns`, by name: then models whose
         features are in another order can be asked the same."""
         features = [dict(zip(columns, row, strict=True)) for row in rows] if columns else rows
         body = orjson.dumps({"features": features})
-        request = self._request("POST", ip, contract.PREDICT_PATH, body=body, seconds=seconds)
+        request = self._request("POST", ip, contract.PREDICT_PATH, contact, body=body, seconds=seconds)
         started = time.perf_counter()
         answer = await self._ask(reports.PREDICTIONS, request, seconds, traced=False)
         return replace(answer, seconds=time.perf_counter() - started)
@@ -110,18 +123,28 @@ class Pods:
         method: str,
         ip: str,
         path: str,
+        contact: Contact,
         *,
         query: Mapping[str, str] | None = None,
-        token: str | None = None,
         body: bytes | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> httpx.Request:
         headers = dict(_REPLAYED) if body is not None else {}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
-        url = f"http://{_host(ip)}:{self._port}{path}"
-        return self._client.build_request(method, url, params=query, content=body, headers=headers, timeout=timeout)
+        if contact.token:
+            headers["Authorization"] = f"Bearer {contact.token}"
+        scheme, port, extensions = "http", self._port, {}
+        if contact.server_name is not None:  # a pod's certificate is for its Service: its address is not in it
+            self._trust.refresh()
+            scheme, port, extensions = "https", self._tls_port, {"sni_hostname": contact.server_name}
+        return self._client.build_request(
+            method,
+            f"{scheme}://{_host(ip)}:{port}{path}",
+            params=query,
+            content=body,
+            headers=headers,
+            timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
+            extensions=extensions,
+        )
 
     async def _ask(
         self,

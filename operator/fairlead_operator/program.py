@@ -21,6 +21,7 @@ from fairlead_operator.mlflow import MLflow
 from fairlead_operator.pods import Pods
 from fairlead_operator.prometheus import Prometheus
 from fairlead_operator.settings import Settings, secret
+from fairlead_operator.trust import Trust
 from fairlead_operator.webhook import WebhookServer
 
 logger = logging.getLogger("fairlead_operator")
@@ -35,7 +36,7 @@ async def run(settings: Settings) -> int:
     kube = await Kube.connect()
     mlflow = MLflow(settings.mlflow_tracking_uri, settings.mlflow_auth, secret(settings.mlflow_token))
     prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
-    pods = Pods()
+    pods = Pods(trust=Trust(settings.pod_ca_file, settings.pod_cert_file, settings.pod_key_file))
     controller = Controller(settings, kube, mlflow, prometheus, pods)
     server = MetricsServer(settings.metrics_port, controller.health)
     try:

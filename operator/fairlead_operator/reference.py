@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fairlead_operator.api import ModelRef, ModelSource, Reason, Status
+from fairlead_operator.api import ModelRef, Reason, Status
+from fairlead_operator.spec import ModelSource
 
 DEFAULT_PATH = "model"
 """Where a run keeps its model when only `runID` is given."""

@@ -1,13 +1,14 @@
 """The operator's settings: `FAIRLEAD_OPERATOR_*` environment variables, checked at start."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from fairlead_operator.api import CACHE_BYTES, REDIS_URL
 from fairlead_operator.desired.pods import PodDefaults
 from fairlead_operator.desired.surroundings import RUNBOOKS, Engine, Surroundings
+from fairlead_operator.spec import CACHE_BYTES, REDIS_URL
 
 
 class Settings(BaseSettings):
@@ -38,6 +39,14 @@ class Settings(BaseSettings):
     """A secret that the operator alone has. From it the tokens are made, one for each ModelDeployment, that pods ask
     for before they swap models (strategy HotSwap) or hand out rows (`replaySamples`). Unset: whoever reaches a pod may
     do both. Another key rolls those pods."""
+
+    pod_ca_file: Path | None = None
+    """Authorities (PEM) that certificates of pods with `spec.tls` are trusted by; unset: the system's."""
+
+    pod_cert_file: Path | None = None
+    """The operator's own certificate (PEM), for pods that ask their clients for one."""
+
+    pod_key_file: Path | None = None
 
     watch_namespaces: Annotated[tuple[str, ...], NoDecode] = ()
     """Comma-separated; empty watches all namespaces."""

@@ -13,7 +13,7 @@ from typing import Final
 from fairlead_operator import hotswap
 from fairlead_operator.api import FINAL_REASONS, STABLE, Candidate, Deployed, ModelRef, Serving
 from fairlead_operator.desired import configmap
-from fairlead_operator.desired.pods import load_token
+from fairlead_operator.desired.access import contact
 from fairlead_operator.hotswap import Failure, Listener, Load, Pod, Round, Step
 from fairlead_operator.observe import PodView
 from fairlead_operator.plan import Plan, Situation, last_failure
@@ -98,7 +98,7 @@ def arranged(at: Situation, decided: Plan) -> Plan:
     return replace(
         decided,
         recorded=_recorded(at, decided),
-        round=Round(listeners, frozenset(asked), tuple(loads), load_token(at.md, at.defaults)) if asked else None,
+        round=Round(listeners, frozenset(asked), tuple(loads), contact(at.md, at.defaults)) if asked else None,
         check_after=min([*waits, *([decided.check_after] if decided.check_after is not None else [])], default=None),
     )
 

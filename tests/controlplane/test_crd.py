@@ -18,6 +18,19 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "Redis by TLS": {"cache": {"redis": {"url": "rediss://u@[::1]:6380/1"}, "secretName": "s", "signed": True}},
     "a claim": {"cache": {"persistentVolumeClaim": {"claimName": "c"}}},
     "no cache": {"cache": {"enabled": False}},
+    "API keys": {"auth": {"apiKeysSecretName": "keys"}},
+    "a provider": {
+        "auth": {
+            "oidc": {
+                "issuer": "https://sso.example.com:8443/realms/ml",
+                "audience": "a",
+                "jwksURL": "https://sso/keys",
+                "rolesClaim": "https://example.com/roles",
+                "roles": {"system:serviceaccount:a:b": ["predict", "admin"]},
+            }
+        }
+    },
+    "mutual TLS": {"tls": {"secretName": "tls", "clientCASecretName": "ca"}},
     "everything": {
         "model": {"runID": RUN, "allowPickle": True},
         "replicas": 3,
@@ -74,6 +87,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a password in a spec": ({"cache": {"redis": {"url": "redis://u:p@r:6379/0"}}}, "without a password"),
     "signed without a key": ({"cache": {"redis": {"url": "redis://r"}, "signed": True}}, "must be with a secretName"),
+    "nobody": ({"auth": {}}, "must be with apiKeysSecretName, oidc or both"),
+    "plain provider": ({"auth": {"oidc": {"issuer": "http://sso", "audience": "a"}}}, "must be an https address"),
+    "any audience": ({"auth": {"oidc": {"issuer": "https://sso"}}}, "spec.auth.oidc.audience: Required value"),
+    "unknown role": (
+        {"auth": {"oidc": {"issuer": "https://sso", "audience": "a", "roles": {"x": ["boss"]}}}},
+        'supported values: "predict", "admin"',
+    ),
+    "TLS of nobody": ({"tls": {}}, "spec.tls.secretName: Required value"),
     "unknown field": ({"canary": {}}, 'unknown field "spec.canary"'),
 }
 

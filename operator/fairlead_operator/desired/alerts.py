@@ -11,9 +11,10 @@ from decimal import Decimal
 from typing import Final
 
 from fairlead_operator import contract
-from fairlead_operator.api import Manifest, ModelDeployment, ServiceLevel
+from fairlead_operator.api import Manifest, ModelDeployment
 from fairlead_operator.desired import naming, signals
 from fairlead_operator.desired.surroundings import Surroundings
+from fairlead_operator.spec import ServiceLevel
 
 PROMETHEUS_RULE: Final = "PrometheusRule"
 RATE: Final = "5m"

@@ -6,9 +6,10 @@ the guard, because more pods do not always lower it (a slow model is slow on ten
 
 from typing import Any, Final
 
-from fairlead_operator.api import Autoscaling, Manifest, ModelDeployment
+from fairlead_operator.api import Manifest, ModelDeployment
 from fairlead_operator.desired import naming, signals
 from fairlead_operator.desired.surroundings import Engine, Surroundings
+from fairlead_operator.spec import Autoscaling
 
 SCALED_OBJECT: Final = "ScaledObject"
 HORIZONTAL: Final = "HorizontalPodAutoscaler"

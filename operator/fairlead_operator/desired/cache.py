@@ -2,8 +2,9 @@
 servers that swap models, whose children are loaders."""
 
 from fairlead_operator import contract
-from fairlead_operator.api import CacheSource, Manifest, ModelDeployment, RedisSource
+from fairlead_operator.api import Manifest, ModelDeployment
 from fairlead_operator.desired.pods import PodDefaults, port_of
+from fairlead_operator.spec import CacheSource, RedisSource
 
 MOUNT = "/cache"
 VOLUME = "cache"

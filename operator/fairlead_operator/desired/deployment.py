@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fairlead_operator import api, contract
 from fairlead_operator.api import Manifest, ModelDeployment, ModelRef
-from fairlead_operator.desired import cache, configmap, naming
+from fairlead_operator.desired import access, cache, configmap, naming
 from fairlead_operator.desired.pods import PodDefaults, Template, Trial, load_token
 
 BUNDLE_MOUNT: Final = "/bundle"
@@ -101,6 +101,7 @@ def _template(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDef
             {"name": "bundle", "emptyDir": {}},
             {"name": "tmp", "emptyDir": {}},
             *cache.volumes(cache.chosen(md, defaults)),
+            *access.volumes(md),
         ],
         "topologySpreadConstraints": [
             {
@@ -141,7 +142,11 @@ def _loader(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefau
 def _server(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefaults) -> Manifest:
     container = _container("server", contract.SERVER_COMMAND, md, model, image, defaults)
     container["terminationMessagePolicy"] = "FallbackToLogsOnError"
-    container["ports"] = [{"name": "http", "containerPort": contract.HTTP_PORT, "protocol": "TCP"}]
+    container["env"] += access.environment(md)
+    container["volumeMounts"] += access.mounts(md)
+    container["ports"] = [
+        {"name": name, "containerPort": number, "protocol": "TCP"} for name, number in access.ports(md)
+    ]
     container["startupProbe"] = _probe(contract.LIVE_PATH, period=1, failures=120)
     container["readinessProbe"] = _probe(contract.READY_PATH, period=1, failures=3)
     container["livenessProbe"] = _probe(contract.LIVE_PATH, period=10, failures=3)
@@ -208,7 +213,8 @@ def _environment(md: ModelDeployment, model: ModelRef, defaults: PodDefaults) ->
         ours[contract.ENV_REPLAY_SAMPLES] = str(md.spec.rollout.replay_samples)
     if configmap.swaps(md):
         ours[contract.ENV_HOT_SWAP] = "true"
-    if (configmap.swaps(md) or md.spec.rollout.replay_samples) and (token := load_token(md, defaults)):
+    guarded = configmap.swaps(md) or md.spec.rollout.replay_samples or md.spec.auth is not None
+    if guarded and (token := load_token(md, defaults)):
         ours[contract.ENV_LOAD_TOKEN_SHA256] = hashlib.sha256(token.encode()).hexdigest()
     replaceable = _tracing(defaults.otlp_endpoint, defaults.trace_sample_ratio) if defaults.otlp_endpoint else {}
     theirs = [variable.model_dump(by_alias=True, exclude_none=True) for variable in md.spec.env]

@@ -4,7 +4,7 @@ import hashlib
 import re
 from typing import Final
 
-from fairlead_operator import api
+from fairlead_operator import api, contract
 from fairlead_operator.api import Manifest, ModelDeployment
 
 MAX_LABEL: Final = 63
@@ -77,6 +77,13 @@ def metadata(md: ModelDeployment, name: str | None = None) -> Manifest:
     }
 
 
+def host(md: ModelDeployment) -> str:
+    """Of the Service, inside the cluster; what certificates are for."""
+    return f"{child_name(md.metadata.name)}.{md.metadata.namespace}.svc"
+
+
 def url(md: ModelDeployment) -> str:
     """Where the model answers inside the cluster."""
-    return f"http://{child_name(md.metadata.name)}.{md.metadata.namespace}.svc:8000"
+    if md.spec.tls is not None:
+        return f"https://{host(md)}:{contract.TLS_PORT}"
+    return f"http://{host(md)}:{contract.HTTP_PORT}"

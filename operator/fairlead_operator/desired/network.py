@@ -1,10 +1,9 @@
-"""The NetworkPolicy: in, only the HTTP port; out, only names, MLflow, traces and the cache."""
+"""The NetworkPolicy: in, only the ports it serves; out, only names, MLflow, traces, cache and identity provider."""
 
 from typing import Final
 
-from fairlead_operator import contract
 from fairlead_operator.api import Manifest, ModelDeployment
-from fairlead_operator.desired import cache, naming
+from fairlead_operator.desired import access, cache, naming
 from fairlead_operator.desired.pods import PodDefaults, port_of
 
 DNS_PORTS: Final = (53, 1053)
@@ -16,7 +15,7 @@ def build(md: ModelDeployment, defaults: PodDefaults) -> Manifest:
     outward = {port_of(defaults.tracking_uri), *defaults.egress_ports}
     if defaults.otlp_endpoint:
         outward.add(port_of(defaults.otlp_endpoint))
-    outward |= cache.ports(cache.chosen(md, defaults))
+    outward |= cache.ports(cache.chosen(md, defaults)) | access.outward(md)
     dns = [{"port": port, "protocol": protocol} for port in DNS_PORTS for protocol in ("UDP", "TCP")]
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -25,7 +24,7 @@ def build(md: ModelDeployment, defaults: PodDefaults) -> Manifest:
         "spec": {
             "podSelector": {"matchLabels": naming.selector(md)},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"ports": [{"port": contract.HTTP_PORT, "protocol": "TCP"}]}],
+            "ingress": [{"ports": [{"port": port, "protocol": "TCP"} for _, port in access.ports(md)]}],
             "egress": [{"ports": [*dns, *({"port": port, "protocol": "TCP"} for port in sorted(outward))]}],
         },
     }

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-from fairlead_operator.api import CACHE_BYTES, ModelDeployment, ModelRef
+from fairlead_operator.api import ModelDeployment, ModelRef
+from fairlead_operator.spec import CACHE_BYTES
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 from fairlead_operator import contract
 from fairlead_operator.api import ADMITTED, OWNER_LABEL, REVISION_LABEL, RUN_LABEL, Manifest, ModelRef
 from fairlead_operator.checks import Evidence, Measurement, Question, Sample, judge
+from fairlead_operator.desired.access import Contact
 from fairlead_operator.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, POD, WATCHED, Kind
 from fairlead_operator.kube import ConflictError, KubeError, NotFoundError
 from fairlead_operator.mlflow import MissingError, UnavailableError
@@ -398,14 +399,14 @@ class FakePods(Nothing):
 
     cluster: FakeCluster
 
-    async def info(self, ip: str) -> Info:
+    async def info(self, ip: str, contact: Contact) -> Info:
         server = self.cluster.servers.get(ip)
         if server is None or not server.answers:
             raise UnreachableError(f"GET http://{ip}:8000/model/info gets no answer")
         return server.report()
 
-    async def load(self, ip: str, model: ModelRef, token: str | None = None) -> None:
-        await self.info(ip)
+    async def load(self, ip: str, model: ModelRef, contact: Contact) -> None:
+        await self.info(ip, contact)
         self.cluster.loads += 1
         self.cluster.servers[ip].load(model)
 

@@ -9,6 +9,7 @@ import pytest
 
 from fairlead_operator.analysis import Analyst
 from fairlead_operator.checks import Measurement, Pod, Question, Sample
+from fairlead_operator.desired.access import Contact
 from fairlead_operator.pods import AnswerError, PodError, UnreachableError
 from fairlead_operator.prometheus import PrometheusError
 from fairlead_operator.reports import Info, Predictions, Row, Samples
@@ -32,15 +33,17 @@ class FakePods:
     asked: list[tuple[str, Row]] = field(default_factory=list)
     seconds: float = 0.01
 
-    async def info(self, ip: str) -> Info:
+    async def info(self, ip: str, contact: Contact) -> Info:
         if isinstance(self.answers[ip], UnreachableError):
             raise self.answers[ip]
         return Info(RUNS[1], None, None, "classification", ("a", "b"), self.example)
 
-    async def samples(self, ip: str, rows: int, token: str | None = None) -> Samples:
+    async def samples(self, ip: str, rows: int, contact: Contact) -> Samples:
         return self.kept
 
-    async def predict(self, ip: str, rows: Sequence[Row], columns: Sequence[str] | None = None) -> Predictions:
+    async def predict(
+        self, ip: str, rows: Sequence[Row], contact: Contact, columns: Sequence[str] | None = None
+    ) -> Predictions:
         self.asked.append((ip, rows[0]))
         await asyncio.sleep(0)
         if isinstance(self.answers[ip], PodError):

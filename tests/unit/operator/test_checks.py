@@ -19,6 +19,7 @@ from fairlead_operator.checks import (
     judge,
     percentile,
 )
+from fairlead_operator.desired.access import Contact
 from tests.unit.operator.samples import NOW
 
 QUESTION = Question(
@@ -30,7 +31,7 @@ QUESTION = Question(
     window_seconds=60,
     min_requests=50,
     replay_samples=0,
-    token=None,
+    contact=Contact(),
     latency_milliseconds=250,
     success_percent=99.5,
     max_disagreement_percent=None,

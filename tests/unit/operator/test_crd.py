@@ -8,7 +8,8 @@ import yaml
 from pydantic import BaseModel
 
 from fairlead_operator import api
-from fairlead_operator.api import ModelDeployment, Spec, Status, contract_variables
+from fairlead_operator.api import ModelDeployment, Status
+from fairlead_operator.spec import Spec, contract_variables
 from tests.unit.operator.samples import raw
 
 FILE = Path(__file__).parents[3] / "manifests/crd.yaml"

@@ -7,6 +7,7 @@ import pytest
 
 from fairlead_operator import interviews
 from fairlead_operator.api import ModelRef
+from fairlead_operator.desired.access import Contact
 from fairlead_operator.hotswap import Listener, Load, Round
 from fairlead_operator.interviews import Interviews
 from fairlead_operator.pods import AnswerError, UnreachableError
@@ -30,12 +31,12 @@ class Servers:
     open: asyncio.Event = field(default_factory=asyncio.Event)
     """Until then nobody answers."""
 
-    async def info(self, ip: str) -> Info:
+    async def info(self, ip: str, contact: Contact) -> Info:
         await self._say("info", ip)
         return Info(self.serving.get(ip, OLD.run_id), None, None, "classification")
 
-    async def load(self, ip: str, model: ModelRef, token: str | None = None) -> None:
-        await self._say(f"load {model.run_id[0]} {token}", ip)
+    async def load(self, ip: str, model: ModelRef, contact: Contact) -> None:
+        await self._say(f"load {model.run_id[0]} {contact.token}", ip)
         self.serving[ip] = model.run_id
 
     async def _say(self, what: str, ip: str) -> None:
@@ -67,7 +68,7 @@ def listeners(*numbers: int) -> tuple[Listener, ...]:
 
 def asking(*numbers: int, loads: tuple[Load, ...] = ()) -> Round:
     pods = listeners(*numbers)
-    return Round(pods, frozenset(pod.name for pod in pods), loads, "t0ken")
+    return Round(pods, frozenset(pod.name for pod in pods), loads, Contact("t0ken"))
 
 
 TELL = (Load("fraud-1", "10.0.0.1", NEW),)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client import REGISTRY
 
-from fairlead_operator.api import Candidate, ModelSource, Reason, Serving, Status
+from fairlead_operator.api import Candidate, Reason, Serving, Status
 from fairlead_operator.controller import Controller
 from fairlead_operator.kinds import MODEL_DEPLOYMENT
 from fairlead_operator.reference import (
@@ -23,6 +23,7 @@ from fairlead_operator.reference import (
 )
 from fairlead_operator.resolve import Resolver
 from fairlead_operator.settings import Settings
+from fairlead_operator.spec import ModelSource
 from tests.unit.operator.fake import FakeCluster, FakeRegistry, Nothing
 from tests.unit.operator.samples import NOW, RUNS, raw
 

@@ -18,6 +18,7 @@ from fairlead_operator.api import (
     Status,
 )
 from fairlead_operator.desired import desired, revision
+from fairlead_operator.desired.access import Contact
 from fairlead_operator.desired.pods import load_token
 from fairlead_operator.events import transitions
 from fairlead_operator.hotswap import POLL_SECONDS, RETRY_SECONDS
@@ -381,7 +382,7 @@ def test_rounds_carry_the_resources_token_and_nobody_prints_it() -> None:
     )  # fmt: skip
     assert decided.round is not None
     token = load_token(resource(), secured)
-    assert decided.round.token == token
+    assert decided.round.contact == Contact(token)
     assert str(token) not in repr(decided)
 
 
