@@ -379,3 +379,31 @@ def test_the_api_asks_for_keys_that_are_in_a_secret(helm: Helm) -> None:
     assert {"name": mount["name"], "secret": {"secretName": "fairlead-api-keys"}} in pod["volumes"]
     plain = pick(render(helm, "default"), "Deployment", "fairlead-api")["spec"]["template"]["spec"]["containers"][0]
     assert "FAIRLEAD_API_KEYS_FILE" not in environment(plain)
+
+
+def test_the_api_is_told_its_provider_and_certificates(helm: Helm) -> None:
+    files = {"tls": "fairlead-api-tls", "client-ca": "fairlead-clients", "keys": "fairlead-api-keys"}
+    deployment = pick(render(helm, "production"), "Deployment", "fairlead-api")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    env = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert json.loads(env["FAIRLEAD_OIDC_ROLES"]) == {"data-science": ["train", "predict"], "platform": ["admin"]}
+    for name in ("FAIRLEAD_TLS_CERT_FILE", "FAIRLEAD_TLS_CLIENT_CA_FILE", "FAIRLEAD_API_KEYS_FILE"):
+        (mount,) = [found for found in container["volumeMounts"] if env[name].startswith(found["mountPath"] + "/")]
+        (volume,) = [found for found in pod["volumes"] if found["name"] == mount["name"]]
+        assert volume["secret"]["secretName"] == files[mount["name"]]
+    assert [port["name"] for port in container["ports"]] == ["http", "https"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("api.auth.oidc.issuer=https://a", "api.auth.oidc.audience must say"),
+        ("api.auth.oidc.audience=a", "api.auth.oidc.issuer must name"),
+        ("api.auth.oidc.issuer=http://a,api.auth.oidc.audience=a", "/api/auth/oidc/issuer"),
+        ("api.tls.clientCASecretName=a", "needs api.tls.secretName"),
+        ("operator.predictorTLS.clientCertificate=true", "needs operator.predictorTLS.secretName"),
+    ],
+)
+def test_half_of_an_access_is_refused(helm: Helm, values: str, said: str) -> None:
+    assert said in helm.refused(CHART, "--set", values).stderr

@@ -162,6 +162,37 @@ Server-side apply refuses a name that appears twice, so it never does.
 {{- end -}}
 {{- end -}}
 
+{{/* The API's identity provider, as a YAML list; empty without one. The context is api.auth.oidc. */}}
+{{- define "fairlead.oidcEnv" -}}
+{{- if .issuer -}}
+{{- if not .audience -}}
+{{- fail "api.auth.oidc.issuer is set: api.auth.oidc.audience must say what the tokens' claim aud names, or tokens for other services would be taken" -}}
+{{- end -}}
+- name: FAIRLEAD_OIDC_ISSUER
+  value: {{ .issuer | quote }}
+- name: FAIRLEAD_OIDC_AUDIENCE
+  value: {{ .audience | quote }}
+- name: FAIRLEAD_OIDC_SUBJECT_CLAIM
+  value: {{ .subjectClaim | quote }}
+- name: FAIRLEAD_OIDC_ROLES_CLAIM
+  value: {{ .rolesClaim | quote }}
+{{- with .jwksUrl }}
+- name: FAIRLEAD_OIDC_JWKS_URL
+  value: {{ . | quote }}
+{{- end }}
+{{- with .caConfigMap }}
+- name: FAIRLEAD_OIDC_CA_FILE
+  value: /etc/fairlead/oidc-ca/ca.crt
+{{- end }}
+{{- with .roles }}
+- name: FAIRLEAD_OIDC_ROLES
+  value: {{ toJson . | quote }}
+{{- end }}
+{{- else if .audience -}}
+{{- fail "api.auth.oidc.audience is set: api.auth.oidc.issuer must name the provider, too" -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The bundle cache of a loader in this release, as a YAML list; empty without one. */}}
 {{- define "fairlead.cacheEnv" -}}
 {{- with .Values.cache -}}
