@@ -1,6 +1,7 @@
 """The page at `/`, in a real browser."""
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -160,19 +161,19 @@ def test_a_prediction_by_keyboard_and_a_problem_with_its_place(browser: Browser,
     until(browser, lambda: "by run" in text(browser, "answer"))
     assert "prediction" in text(browser, "answer")
     browser.find_element(By.ID, "probabilities").send_keys(Keys.SPACE)
-    browser.find_element(By.CSS_SELECTOR, "button[type=submit]").send_keys(Keys.ENTER)
+    browser.find_element(By.CSS_SELECTOR, "#form button[type=submit]").send_keys(Keys.ENTER)
     until(browser, lambda: "P(1)" in text(browser, "answer"))
     picture(browser, "answer")
     assert httpx.get(f"{predictor.url}/metrics/summary").json()["drift"]["sample_rows"] == before
     field.clear()
     field.send_keys('[[1, 2, 3, 4], [1, 2, "x", 4]]')
-    browser.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
+    browser.find_element(By.CSS_SELECTOR, "#form button[type=submit]").click()
     until(browser, lambda: "row 1" in text(browser, "answer"))
     assert "column 2" in text(browser, "answer")
     picture(browser, "problem")
     field.clear()
     field.send_keys("[[1,")
-    browser.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
+    browser.find_element(By.CSS_SELECTOR, "#form button[type=submit]").click()
     until(browser, lambda: "no JSON" in text(browser, "answer"))
     browser.find_element(By.ID, "reset").click()
     assert json.loads(field.get_attribute("value") or "") == example
@@ -241,7 +242,7 @@ def test_a_regressor_without_names(browser: Browser, start_server: StartServer, 
     assert json.loads(browser.find_element(By.ID, "features").get_attribute("value") or "") == [[0, 0, 0, 0]]
     assert not shown(browser, "with-probabilities")
     assert "was not trained by Fairlead" in text(browser, "no-drift")
-    browser.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
+    browser.find_element(By.CSS_SELECTOR, "#form button[type=submit]").click()
     until(browser, lambda: RUN_B in text(browser, "answer"))
     picture(browser, "regressor")
 
@@ -290,3 +291,35 @@ def other_tab(browser: Browser) -> Iterator[None]:
     yield
     browser.close()
     browser.switch_to.window(first)
+
+
+@pytest.mark.usefixtures("said")
+def test_it_asks_for_a_key_where_one_is_needed(
+    browser: Browser, start_server: StartServer, bundle: Path, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys.json"
+    entry = {"name": "ada", "sha256": hashlib.sha256(b"fl_good").hexdigest(), "roles": ["predict"]}
+    keys.write_text(json.dumps([entry]))
+    server = start_server(fairlead_role="predictor", fairlead_bundle_dir=bundle, fairlead_api_keys_file=keys)
+    opened(browser, server, "asks who you are")
+    assert "kept for this tab" in text(browser, "asked")
+    assert not shown(browser, "try")
+    picture(browser, "status-asks")
+    for wrong, said in (("fl_bad", "Not taken"), ("two words", "one word")):
+        enter(browser, wrong)
+        until(browser, lambda said=said: said in text(browser, "asked"))  # type: ignore[misc]
+    enter(browser, "fl_good")
+    until(browser, lambda: text(browser, "state") == "serving")
+    assert not shown(browser, "ask")
+    until(browser, lambda: shown(browser, "try"))
+    browser.find_element(By.CSS_SELECTOR, "#form button[type=submit]").click()
+    until(browser, lambda: RUN_A in text(browser, "answer"))
+    browser.refresh()
+    until(browser, lambda: text(browser, "state") == "serving")
+    browser.execute_script("sessionStorage.clear()")
+
+
+def enter(browser: Browser, credential: str) -> None:
+    field = browser.find_element(By.ID, "credential")
+    field.clear()
+    field.send_keys(credential, Keys.ENTER)
