@@ -29,6 +29,9 @@ MAX_ANSWER_BYTES: Final = 16 * 2**20
 """Pods run models of others: one must not fill the operator's memory."""
 _SHOWN: Final = 200
 """Characters of an answer that makes no sense."""
+_NO_TOKEN: Final = (
+    "pods with spec.auth know the operator by its load key, and it has none; set the chart's operator.loadKey"
+)
 _TYPE: Final = "urn:fairlead:problem:"
 _REPLAYED: Final = {"Content-Type": "application/json", contract.REPLAY_HEADER: "1"}
 
@@ -164,6 +167,8 @@ class Pods:
                     status, content = await self._answer(request)
         except (httpx.HTTPError, TimeoutError) as error:
             raise UnreachableError(f"{request.method} {request.url} gets no answer: {error!r}") from error
+        if status == httpx.codes.UNAUTHORIZED and "Authorization" not in request.headers:
+            raise AnswerError(status, "unauthorized", _NO_TOKEN)
         if httpx.codes.is_error(status):
             raise _refusal(status, content)
         try:

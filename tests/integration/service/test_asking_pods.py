@@ -76,7 +76,7 @@ async def test_pods_that_ask_who_is_there_are_given_the_token(
     assert (await adapter.info("127.0.0.1", contact)).run_id == RUN_A
     assert (await adapter.predict("127.0.0.1", rows, contact)).predictions == tuple(Y.tolist())
     assert await adapter.samples("127.0.0.1", 5, contact) == Samples((), FEATURES)
-    with pytest.raises(AnswerError, match="401 unauthorized"):
+    with pytest.raises(AnswerError, match=r"401 unauthorized: .* set the chart's operator\.loadKey"):
         await adapter.info("127.0.0.1", OPEN)
     await adapter.close()
 
