@@ -103,7 +103,7 @@ async def test_a_refusal_says_which() -> None:
     with pytest.raises(AnswerError, match="401 unauthorized: send the token") as caught:
         await answering(PROBLEM, 401)[0].load("10.0.0.1", model(), Contact("wrong"))
     assert (caught.value.status, caught.value.problem) == (401, "unauthorized")
-    with pytest.raises(AnswerError, match="operator.loadKey"):
+    with pytest.raises(AnswerError, match=r"operator\.loadKey"):
         await answering(PROBLEM, 401)[0].samples("10.0.0.1", 1, OPEN)
     with pytest.raises(AnswerError, match="502: <html>") as caught:
         await answering(b"<html>", 502)[0].info("10.0.0.1", OPEN)
