@@ -148,3 +148,53 @@ def test_images_come_by_policy_and_reference(helm: Helm) -> None:
     assert all(
         container["imagePullPolicy"] == "IfNotPresent" for _, pod in pods(local) for container in containers(pod)
     )
+
+
+def test_production_refuses_what_anybody_could_use(helm: Helm) -> None:
+    done = helm.refused(CHART, "--set", "production=true,mlflow.persistence.enabled=false")
+    assert done.returncode != 0
+    wanted = ("api.auth.secretName", "operator.loadKey", "networkPolicy.enabled", "mlflow.persistence.enabled")
+    for value in wanted:
+        assert f"- {value}" in done.stderr
+    without = ("--values", str(CHART / "values-production.yaml"), "--set", "api.auth.secretName=")
+    assert "- api.auth.secretName" in helm.refused(CHART, *without).stderr
+
+
+def test_the_values_for_production_are_enough(helm: Helm) -> None:
+    manifests = helm.template(CHART, "--values", str(CHART / "values-production.yaml"))
+    kinds = [manifest["kind"] for manifest in manifests]
+    assert kinds.count("NetworkPolicy") == 3
+    by_provider = ("--set", "api.auth.secretName=,api.auth.oidc.issuer=https://sso,api.auth.oidc.audience=a")
+    assert helm.template(CHART, "--values", str(CHART / "values-production.yaml"), *by_provider)
+
+
+def allowed(helm: Helm, component: str, *options: str) -> set[int]:
+    """Ports that a component may connect to, but those of names."""
+    on = ("--set", "networkPolicy.enabled=true,networkPolicy.egress.enabled=true")
+    policy = pick(helm.template(CHART, *on, *options), "NetworkPolicy", f"fairlead-{component}")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    (rule,) = policy["egress"]
+    return {entry["port"] for entry in rule["ports"]} - {53, 1053}
+
+
+def test_pods_connect_only_where_they_must(helm: Helm) -> None:
+    assert allowed(helm, "api") == {5000}
+    assert allowed(helm, "operator") == {443, 6443, 5000, 8000, 8443}
+    assert allowed(helm, "mlflow") == {443, 5432}
+    external = ("--set", "mlflow.enabled=false,mlflow.external.trackingUri=https://mlflow.example.org")
+    cache = ("--set", "cache.url=rediss://redis.cache:6380/0,tracing.endpoint=http://jaeger:4318")
+    oidc = ("--set", "api.auth.oidc.issuer=https://sso:8443/realms/ml,api.auth.oidc.audience=a")
+    assert allowed(helm, "api", *external, *cache, *oidc) == {443, 6380, 4318, 8443}
+    assert allowed(helm, "operator", "--set", "operator.prometheus.url=http://prometheus:9090") >= {9090}
+    store = (
+        "--set",
+        "mlflow.image.tag=v3.17.2-full,mlflow.backendStore.postgresql.host=db,mlflow.backendStore.postgresql.port=6432",
+    )
+    assert 6432 in allowed(helm, "mlflow", *store, "--set", "mlflow.backendStore.postgresql.existingSecret.name=db")
+    assert 7777 in allowed(helm, "api", "--set", "networkPolicy.egress.ports={7777}")
+
+
+def test_without_egress_policies_nothing_is_bound_outwards(helm: Helm) -> None:
+    policy = pick(helm.template(CHART, "--set", "networkPolicy.enabled=true"), "NetworkPolicy", "fairlead-api")
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    assert "egress" not in policy["spec"]
