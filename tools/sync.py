@@ -2,7 +2,7 @@
 
 Helm reads only files inside the chart, hence copies of the CRD, the operator's rules and the dashboards. The tables in
 the charts' README.md come from the comments in values.yaml, Argo CD's ConfigMap from the Lua file its tests run,
-docs/metrics.md from the programs' registries.
+docs/metrics.md from the programs' registries, docs/reference from the CRD and the server's OpenAPI document.
 `--check` changes nothing and ends with 1 if anything is out of date.
 """
 
@@ -16,7 +16,11 @@ from typing import Any
 
 import yaml
 
+from fairlead_service.access.roles import needed
+from fairlead_service.app import create_app
+from fairlead_service.settings import Settings
 from tools import catalogue
+from tools.reference import crd, http
 
 ROOT = Path(__file__).resolve().parent.parent
 CHARTS = ("charts/fairlead", "charts/fairlead-stack")
@@ -107,6 +111,10 @@ def generated(root: Path) -> dict[Path, str]:
         path = root / chart / "README.md"
         files[path] = readme(path.read_text(), (root / chart / "values.yaml").read_text())
     files[root / "docs/metrics.md"] = catalogue.document()
+    definition = yaml.safe_load((root / "manifests/crd.yaml").read_text())
+    files[root / "docs/reference/modeldeployment.md"] = crd.page(definition)
+    described = create_app(Settings.model_construct()).openapi()  # as it is by default, whatever this shell's variables
+    files[root / "docs/reference/http.md"] = http.page(described, needed)
     argocd = root / "manifests/argocd"
     files[argocd / "argocd-cm.yaml"] = argocd_config_map((argocd / "health.lua").read_text())
     return files
