@@ -40,6 +40,7 @@ from fairlead_service.api.authorization import guard, load_tokens
 from fairlead_service.api.services import Commands, Services
 from fairlead_service.api.train_request import from_pydantic
 from fairlead_service.errors import Problem
+from fairlead_service.inference.admission import Admission
 from fairlead_service.inference.batcher import Batcher
 from fairlead_service.inference.engine import Engine
 from fairlead_service.jobs import Children, Lane
@@ -157,6 +158,7 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         batch_rows=settings.max_batch_rows,
         waiting_rows=settings.max_waiting_rows,
         observe=measured.prediction,
+        refused=measured.shed,
     )
     return Services(
         settings=settings,
@@ -170,6 +172,7 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         tracing=tracing,
         drain=drain,
         observer=Observer(measured, tracing, drain),
+        admission=Admission(settings.max_in_flight, measured.shed),
         threads=threads,
         catalogue=algorithms.Catalogue(),
         registry=Registry(environment, measured.mlflow_call),

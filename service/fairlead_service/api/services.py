@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from starlette.routing import Route
 
 from fairlead_service.access import Access
+from fairlead_service.inference.admission import Admission
 from fairlead_service.inference.body import Headers
 from fairlead_service.inference.engine import Engine
 from fairlead_service.inference.raw import Handle, RawEndpoint, Refuse, problem_reply
@@ -58,6 +59,7 @@ class Services:
     tracing: Tracing
     drain: Drain
     observer: Observer
+    admission: Admission
     threads: ThreadPoolExecutor
     catalogue: "Catalogue"
     registry: Registry
@@ -156,6 +158,7 @@ def raw_route(
         limit=settings.max_body_bytes,
         seconds=settings.body_timeout_seconds,
         check=services.access.guarded(check, path),
+        admission=services.admission,
         refuse=refuse,
     )
     return Route(path, endpoint, methods=["POST"])

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from fairlead_service import errors
 from fairlead_service.errors import Problem
 from fairlead_service.hardening import HEADERS
+from fairlead_service.inference.admission import Admission
 from fairlead_service.inference.body import DisconnectError, Headers
 from fairlead_service.inference.exchange import Exchange
 from fairlead_service.observability import logs
@@ -76,7 +77,8 @@ def problem_reply(problem: Problem, request_id: str) -> Reply:
 class RawEndpoint:
     """An ASGI application for one path and method: reads the body, calls `handle`, writes its reply or its Problem.
 
-    `limit` bytes and `seconds` bound the body; `check` looks at the headers before the body is read and raises Problem.
+    `limit` bytes and `seconds` bound the body; `check` looks at the headers before the body is read and raises Problem,
+    `admission` at how much there is to do.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class RawEndpoint:
         limit: int,
         seconds: float,
         check: Callable[[Headers], None],
+        admission: Admission,
         refuse: Refuse = problem_reply,
     ) -> None:
         self._template = template
@@ -96,6 +99,7 @@ class RawEndpoint:
         self._limit = limit
         self._seconds = seconds
         self._check = check
+        self._admission = admission
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,8 +129,13 @@ class RawEndpoint:
     async def _reply(self, seen: Seen, exchange: Exchange) -> Reply:
         try:
             self._check(seen.headers)
+            self._admission.check()
             body = await exchange.body(seen.headers, limit=self._limit, seconds=self._seconds)
-            return await self._handle(Call(seen.headers, body, seen.scope.get("path_params", {}), exchange.gone))
+            self._admission.take()
+            try:
+                return await self._handle(Call(seen.headers, body, seen.scope.get("path_params", {}), exchange.gone))
+            finally:
+                self._admission.give_back()
         except Problem as problem:
             return self._refuse(problem, seen.request_id)
         except DisconnectError:

@@ -10,6 +10,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from fairlead_service import contract
+from fairlead_service.inference.admission import LIMITS, Limit
 from fairlead_service.models.slot import Serving
 from fairlead_service.observability import summary
 from fairlead_service.observability.drift_metrics import DriftCollector
@@ -46,6 +47,15 @@ class Metrics:
         for histograms in (self._requests, self._predictions, self._batches):
             registry.register(histograms)
         self._prediction, self._rows = self._predictions.labels(), self._batches.labels()
+        self._shed = Counter(
+            "predictions_shed",
+            "Predictions refused with 429; limit is in_flight (FAIRLEAD_MAX_IN_FLIGHT requests are worked on) or "
+            "waiting_rows (FAIRLEAD_MAX_WAITING_ROWS rows wait for the model)",
+            ("limit",),
+            registry=registry,
+        )
+        for limit in LIMITS:
+            self._shed.labels(limit)
         self.in_progress = 0
         """Requests in flight; a plain number, written by the event loop's thread alone and read at scrapes."""
         Gauge(
@@ -115,6 +125,9 @@ class Metrics:
         for algorithm in algorithms:
             for outcome in OUTCOMES:
                 self._training.labels(algorithm, outcome)
+
+    def shed(self, limit: Limit) -> None:
+        self._shed.labels(limit).inc()
 
     def training(self, algorithm: str, outcome: str, seconds: float) -> None:
         self._training.labels(algorithm, outcome).observe(seconds)
