@@ -72,6 +72,7 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
     `commands` and `tracing` take the place of the real children and of the environment's exporter in tests.
     """
     services = _services(settings, commands or Commands(), tracing or from_environment(f"fairlead-{settings.role}"))
+    services.metrics.watch(services.registry.circuit, services.cache_circuit)
     app = Application(
         title="Fairlead",
         version=version("fairlead"),

@@ -126,9 +126,9 @@ def test_refusals_other_models_and_single_requests_are_nobodys_alert(tmp_path: P
 
 
 def test_predictions_that_are_shed_are_failures(tmp_path: Path) -> None:
-    shed = requests("0+900x120") | requests("0+100x120", "429")
+    shed = requests("0+960x120") | requests("0+240x120", "429")
     history = History(shed).expect(FIRING, "2h", fires(ERRORS, FAST, SLOW, TICKET, SLOWEST))
-    history.expect("fairlead:slo_errors:rate5m / fairlead:slo_requests:rate5m", "2h", {f"{{{LABELS}}}": 0.1})
+    history.expect("fairlead:slo_errors:rate5m / fairlead:slo_requests:rate5m", "2h", {f"{{{LABELS}}}": 0.2})
     history.check(tmp_path, groups())
 
 

@@ -14,6 +14,8 @@ from fastapi import Depends, Request
 from starlette.routing import Route
 
 from fairlead_service.access import Access
+from fairlead_service.api import cached
+from fairlead_service.circuit import Circuit
 from fairlead_service.inference.admission import Admission
 from fairlead_service.inference.body import Headers
 from fairlead_service.inference.engine import Engine
@@ -67,6 +69,7 @@ class Services:
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
     load_state: LoadState = field(default_factory=LoadState)
+    cache_circuit: Circuit = field(default_factory=cached.circuit)
     ledger: Ledger = field(default_factory=lambda: Ledger(None))
     running: dict[str, "Job"] = field(default_factory=dict)
     """Trainings that have not ended, by id."""
