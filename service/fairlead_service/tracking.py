@@ -21,6 +21,8 @@ from fairlead_service.observability import stages
 T = TypeVar("T")
 
 ATTEMPTS: Final = 3
+PATIENT: Final = 8
+"""Attempts where much work would be lost: 40 s of pauses."""
 BACKOFF_SECONDS: Final = 0.3
 RETRY_AFTER_SECONDS: Final = 5.0
 """The longest `Retry-After` that is waited for."""
@@ -81,11 +83,13 @@ class TrackingClient:
         transport: httpx.BaseTransport | None = None,
         pause: Callable[[float], None] = time.sleep,
         timeout: httpx.Timeout = TIMEOUT,
+        attempts: int = ATTEMPTS,
     ) -> None:
         auth = (server.username, server.password or "") if server.username else None
         headers = {"Authorization": f"Bearer {server.token}"} if server.token and auth is None else {}
         self.url = server.url
         self._pause = pause
+        self._attempts = attempts
         self._http = _Traced(
             base_url=server.url, auth=auth, headers=headers, verify=server.tls(), timeout=timeout, transport=transport
         )
@@ -146,9 +150,9 @@ class TrackingClient:
                 return once()
             except (httpx.TransportError, _RetriedStatusError) as error:
                 asked = error.retry_after if isinstance(error, _RetriedStatusError) else 0.0
-                if attempt == ATTEMPTS:
+                if attempt == self._attempts:
                     raise unavailable(
-                        f"the MLflow server {self.url} does not answer after {ATTEMPTS} tries: {_describe(error)}"
+                        f"the MLflow server {self.url} does not answer after {attempt} tries: {_describe(error)}"
                     ) from error
             self._pause(asked + BACKOFF_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
             attempt += 1
