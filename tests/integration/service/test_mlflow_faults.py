@@ -18,7 +18,7 @@ from tests.integration.service.unreliable import Fault, Unreliable, before
 
 X = np.random.default_rng(7).random((60, 4))
 TRAIN = {"data": X.tolist(), "target": (X[:, 0] > 0.5).astype(int).tolist(), "algorithm": "logistic_regression"}
-LARGE = json.dumps({"features": X.tolist() * 100})
+LARGE = json.dumps({"inputs": X.tolist() * 100})
 """Longer than the event loop decodes itself."""
 AWAY = "urn:fairlead:problem:tracking-server-unavailable"
 
@@ -121,7 +121,7 @@ def test_a_training_does_not_wait_for_ever_for_an_mlflow_that_stalls(proxy: Unre
 def test_an_mlflow_that_stalls_keeps_no_prediction_waiting(
     proxy: Unreliable, client: httpx.Client, server: ServerProcess
 ) -> None:
-    run_id = client.post("/train", json=TRAIN).json()["run_id"]
+    assert client.post("/train", json=TRAIN).json()["loaded"]
     proxy.over.clear()
     before = proxy.stalled
     proxy.fault = lambda method, path: "stall"
@@ -131,8 +131,8 @@ def test_an_mlflow_that_stalls_keeps_no_prediction_waiting(
         while proxy.stalled == before or not any(one.done() for one in asking):
             assert time.monotonic() < deadline
         for _ in range(5):
-            answer = client.post("/predict", content=LARGE, headers={"Content-Type": "application/json"}, timeout=5)
-            assert (answer.status_code, answer.json()["run_id"]) == (200, run_id)
+            answer = client.post("/invocations", content=LARGE, headers={"Content-Type": "application/json"}, timeout=5)
+            assert answer.status_code == 200, answer.text
             assert len(answer.json()["predictions"]) == len(X) * 100
         refused = [one.result() for one in asking if one.done()]
         assert 429 in {answer.status_code for answer in refused}, "more than may wait"
