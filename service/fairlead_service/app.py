@@ -39,6 +39,7 @@ from fairlead_service.api import (
 from fairlead_service.api.authorization import guard, load_tokens
 from fairlead_service.api.services import Commands, Services
 from fairlead_service.api.train_request import from_pydantic
+from fairlead_service.compression import Compressed
 from fairlead_service.errors import Problem
 from fairlead_service.inference.admission import Admission
 from fairlead_service.inference.batcher import Batcher
@@ -104,7 +105,8 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
-    app.add_middleware(Observed, observer=services.observer)
+    app.add_middleware(Compressed)
+    app.add_middleware(Observed, observer=services.observer)  # outermost
     for raw in (predict, infer_v2, invocations):
         app.mount_raw(raw.routes(services))
     return app

@@ -23,8 +23,8 @@ from fairlead_service.observability.requests import CLIENT_GONE, REQUEST_ID, Obs
 
 LOOP_BYTES: Final = 2**18
 """How long a body of JSON or tensors may be that the event loop decodes itself."""
-_GZIP_BYTES: Final = 4096
-_GZIP_LOOP_BYTES: Final = 2**16
+GZIP_BYTES: Final = 4096
+GZIP_LOOP_BYTES: Final = 2**16
 """Longer answers are compressed in a thread: zlib takes 20 ms a MiB, and lets others run meanwhile."""
 _CLOSE: Final = (b"connection", b"close")
 _GZIPPED: Final = ((b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding"))
@@ -111,7 +111,7 @@ class RawEndpoint:
                 reply = await self._reply(seen, exchange)
             except DisconnectError:
                 return
-            if len(reply.body) >= _GZIP_BYTES and takes_gzip(seen.headers.get(b"accept-encoding", b"")):
+            if len(reply.body) >= GZIP_BYTES and takes_gzip(seen.headers.get(b"accept-encoding", b"")):
                 await _compress(reply)
             headers = [
                 (b"content-type", reply.content_type),
@@ -156,7 +156,7 @@ def takes_gzip(accept: bytes) -> bool:
 
 
 async def _compress(reply: Reply) -> None:
-    if len(reply.body) < _GZIP_LOOP_BYTES:
+    if len(reply.body) < GZIP_LOOP_BYTES:
         reply.body = gzip.compress(reply.body, 1, mtime=0)
     else:
         reply.body = await asyncio.to_thread(gzip.compress, reply.body, 1, mtime=0)
