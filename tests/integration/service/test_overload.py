@@ -117,6 +117,28 @@ def test_who_sends_slowly_keeps_nobody_out(server: ServerProcess) -> None:
         assert probe.send(request()).answer().json() == RIGHT
 
 
+def test_trainings_have_a_place_before_their_data_are_received(start_server: StartServer, tmp_path: Path) -> None:
+    """Files are kept on the server's disk while they come: there are never more of them than may wait."""
+    server = start_server(fairlead_data_dir=tmp_path, fairlead_train_queue=1)
+    head = b"POST /train HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{"
+    wrong = request(b"{}", path=b"/train")
+    with contextlib.ExitStack() as stack:
+        probe, first, second = (stack.enter_context(Peer(server)) for _ in range(3))
+        for peer in (first, second):
+            peer.send(head)
+        while samples(probe)[("http_requests_in_progress",)] < 2:
+            pass
+        answer = probe.send(head).answer()
+        assert (answer.status, answer.slug, answer.headers["retry-after"]) == (429, "queue-full", "10")
+    with Peer(server) as again:  # those that left have given their places back
+        while (answer := again.send(wrong).answer()).status == 429:
+            pass
+        for _ in range(5):
+            assert (answer.status, answer.slug) == (422, "invalid-input")
+            answer = again.send(wrong).answer()
+    assert list((tmp_path / "jobs").iterdir()) == [], "what was received is still there"
+
+
 def test_rows_that_may_not_wait_are_refused_alike_and_counted_apart(
     start_server: StartServer, slow_bundle: Path
 ) -> None:
