@@ -54,7 +54,7 @@ class Job:
 
 
 def begin(services: Services, options: TrainOptions, directory: Path, client: str, data: str) -> Job:
-    """Queues a training whose files are in `directory`. That and the place in the queue, which the caller has taken, are
+    """Queues a training whose files are in `directory`. That, and the place in the queue that the caller has taken, are
     the job's from now on."""
     record = TrainingJob(
         id=uuid.uuid4().hex,
