@@ -5,7 +5,7 @@ else as many connections as there are places, each with half a body, would keep 
 """
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 from fairlead_service.errors import Overloaded
 
@@ -30,13 +30,17 @@ class Admission:
     def check(self) -> None:
         """Raises Overloaded if there is no place: for refusing before a body is read."""
         if self._taken >= self._places:
-            self._refused("in_flight")
-            raise Overloaded(f"{self._places} predictions are in flight, as many as this server takes on at a time")
+            self._refuse()
 
     def take(self) -> None:
         """Takes a place, to be given back. Raises Overloaded."""
-        self.check()
+        if self._taken >= self._places:
+            self._refuse()
         self._taken += 1
 
     def give_back(self) -> None:
         self._taken -= 1
+
+    def _refuse(self) -> NoReturn:
+        self._refused("in_flight")
+        raise Overloaded(f"{self._places} predictions are in flight, as many as this server takes on at a time")

@@ -1,10 +1,12 @@
 """MLflow that fails now and then, that is replaced at the wrong moment, or that stalls; each through real sockets."""
 
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +16,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tests.integration.service.conftest import PATIENCE, ServerProcess, StartServer
+from tests.integration.service.sockets import complaints
 from tests.integration.service.unreliable import Fault, Unreliable, before
 
 X = np.random.default_rng(7).random((60, 4))
@@ -141,3 +144,25 @@ def test_an_mlflow_that_stalls_keeps_no_prediction_waiting(
         proxy.over.set()  # who waits gets an error or an answer
         proxy.fault = lambda method, path: None
         assert {one.result().status_code for one in asking} <= {200, 429, 503}
+
+
+def test_a_server_that_leaves_waits_for_no_mlflow(
+    start_server: StartServer, mlflow_server: str, tmp_path: Path
+) -> None:
+    with before(mlflow_server) as stalling:
+        stalling.fault = lambda method, path: "stall"
+        server = start_server(mlflow_tracking_uri=stalling.url, fairlead_data_dir=tmp_path, fairlead_drain_seconds=0)
+        with ThreadPoolExecutor(6) as askers:
+            asking = [askers.submit(httpx.get, f"{server.url}/models", timeout=PATIENCE) for _ in range(6)]
+            with server.client() as client:
+                while "http_requests_in_progress 6.0" not in client.get("/metrics").text:
+                    pass
+            started = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            answers = [one.result() for one in asking]
+        problems = {(answer.status_code, answer.json()["type"]) for answer in answers}
+        assert problems == {(503, "urn:fairlead:problem:shutting-down")}
+        assert server.ended() == 0
+        assert time.monotonic() - started < 20, "it has waited for more than the try that was under way"
+    server.wait_for_end()
+    assert complaints(server) == []
