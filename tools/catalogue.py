@@ -72,7 +72,7 @@ def recorded() -> list[Family]:
 
 RECORDED = {
     "fairlead:slo_requests:rate5m": "Predictions a second",
-    "fairlead:slo_errors:rate5m": "Predictions a second that failed (5xx)",
+    "fairlead:slo_errors:rate5m": "Predictions a second that failed (5xx) or were shed (429)",
     "fairlead:slo_answered:rate5m": "Predictions a second that were made (200)",
     "fairlead:slo_late:rate5m": "Of them, those that took longer than `latencyMilliseconds`",
     "fairlead:slo_success_ratio": "What `successPercent` promises, 0 to 1",

@@ -185,7 +185,7 @@ class _Replayed:
         try:
             answer = await request
         except PodError as error:
-            refused = isinstance(error, AnswerError) and 400 <= error.status < 500
+            refused = isinstance(error, AnswerError) and 400 <= error.status < 500 and not error.shed
             self._failed += not (refused and self._may_refuse)
         else:
             self._seconds.append(answer.seconds)

@@ -57,7 +57,7 @@ class Sample:
 
     requests: float
     failed: float
-    """Answered by 5xx, refused by the model (422), or not answered at all."""
+    """Answered by 5xx, refused by a pod with too much to do (429) or by the model (422), or not answered at all."""
     p95_milliseconds: float | None
 
     @property

@@ -6,6 +6,7 @@ Nothing here waits for long: a load is only begun, and `info` says how far it is
 
 import asyncio
 import ipaddress
+import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -25,6 +26,8 @@ from fairlead_operator.trust import Trust
 CONNECT_SECONDS: Final = 2.0
 ANSWER_SECONDS: Final = 5.0
 PREDICT_SECONDS: Final = 10.0
+SHED_WAIT_SECONDS: Final = 5.0
+"""The longest `Retry-After` that a replay waits for."""
 MAX_ANSWER_BYTES: Final = 16 * 2**20
 """Pods run models of others: one must not fill the operator's memory."""
 _SHOWN: Final = 200
@@ -58,11 +61,18 @@ class UnreachableError(PodError):
 class AnswerError(PodError):
     """The pod refuses."""
 
-    def __init__(self, status: int, problem: str, detail: str) -> None:
+    def __init__(self, status: int, problem: str, detail: str, retry_after: float | None = None) -> None:
         super().__init__(f"{status} {problem}: {detail}" if problem else f"{status}: {detail}")
         self.status = status
         self.problem = problem
         """The slug of its problem details: `unauthorized`, `queue-full`, …; empty if it sent none."""
+        self.retry_after = retry_after
+        """Seconds, if the pod said when to come back."""
+
+    @property
+    def shed(self) -> bool:
+        """Whether the pod has too much to do, which says nothing of the request."""
+        return self.status == httpx.codes.TOO_MANY_REQUESTS
 
 
 class Pods:
@@ -113,9 +123,19 @@ class Pods:
         seconds: float = PREDICT_SECONDS,
     ) -> Predictions:
         """A pod's answers to rows, without counting them as users' rows. With `columns`, by name: then models whose
-        features are in another order can be asked the same."""
+        features are in another order can be asked the same. A pod with too much to do is asked once more, when it said
+        or a little later: replays must not be what keeps it busy."""
         features = [dict(zip(columns, row, strict=True)) for row in rows] if columns else rows
         body = orjson.dumps({"features": features})
+        try:
+            return await self._predict(ip, body, contact, seconds)
+        except AnswerError as error:
+            if not error.shed or error.retry_after is None or error.retry_after > SHED_WAIT_SECONDS:
+                raise
+            await asyncio.sleep(error.retry_after * random.uniform(1, 1.5))
+        return await self._predict(ip, body, contact, seconds)
+
+    async def _predict(self, ip: str, body: bytes, contact: Contact, seconds: float) -> Predictions:
         request = self._request("POST", ip, contract.PREDICT_PATH, contact, body=body, seconds=seconds)
         started = time.perf_counter()
         answer = await self._ask(reports.PREDICTIONS, request, seconds, traced=False)
@@ -164,21 +184,21 @@ class Pods:
                 if traced:
                     request.headers.update(tracing.headers())
                 async with asyncio.timeout(seconds):
-                    status, content = await self._answer(request)
+                    status, headers, content = await self._answer(request)
         except (httpx.HTTPError, TimeoutError) as error:
             raise UnreachableError(f"{request.method} {request.url} gets no answer: {error!r}") from error
         if status == httpx.codes.UNAUTHORIZED and "Authorization" not in request.headers:
             raise AnswerError(status, "unauthorized", _NO_TOKEN)
         if httpx.codes.is_error(status):
-            raise _refusal(status, content)
+            raise _refusal(status, headers, content)
         try:
             return reader.validate_json(content)
         except ValueError as error:
             said = content[:_SHOWN].decode(errors="replace")
             raise UnreachableError(f"{request.method} {request.url} answers {status} {said!r}") from error
 
-    async def _answer(self, request: httpx.Request) -> tuple[int, bytes]:
-        """Status and body."""
+    async def _answer(self, request: httpx.Request) -> tuple[int, httpx.Headers, bytes]:
+        """Status, headers and body."""
         answer = await self._client.send(request, stream=True)
         try:
             content = b""
@@ -186,17 +206,19 @@ class Pods:
                 content += chunk
                 if len(content) > MAX_ANSWER_BYTES:
                     raise httpx.DecodingError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
-            return answer.status_code, content
+            return answer.status_code, answer.headers, content
         finally:
             await answer.aclose()
 
 
-def _refusal(status: int, content: bytes) -> AnswerError:
+def _refusal(status: int, headers: httpx.Headers, content: bytes) -> AnswerError:
+    said = headers.get("retry-after", "")
+    retry_after = float(said) if said.isdecimal() else None  # it may be a date, which Fairlead's servers never send
     try:
         problem = _PROBLEM.validate_json(content)
     except ValueError:
-        return AnswerError(status, "", content[:_SHOWN].decode(errors="replace"))
-    return AnswerError(status, problem.type.removeprefix(_TYPE), problem.detail)
+        return AnswerError(status, "", content[:_SHOWN].decode(errors="replace"), retry_after)
+    return AnswerError(status, problem.type.removeprefix(_TYPE), problem.detail, retry_after)
 
 
 def _host(ip: str) -> str:

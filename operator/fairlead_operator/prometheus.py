@@ -16,7 +16,7 @@ from fairlead_operator.desired import signals
 from fairlead_operator.drift import NAMED, OVER_PSI, PREDICTIONS, Reading
 
 TIMEOUT_SECONDS: Final = 10.0
-FAILED: Final = "5..|422"
+FAILED: Final = f"{signals.FAILED}|422"
 """Statuses that count as failures. 422 too: a model that refuses what the serving one takes is worse for its users;
 what is wrong with both is no difference between them."""
 _ESCAPED = re.compile(r'([\\"])')

@@ -40,8 +40,10 @@ from fairlead_service.api import (
 from fairlead_service.api.authorization import guard
 from fairlead_service.api.services import Commands, Services
 from fairlead_service.api.train_request import from_pydantic
+from fairlead_service.compression import Compressed
 from fairlead_service.errors import Problem
 from fairlead_service.following import follow
+from fairlead_service.inference.admission import Admission
 from fairlead_service.inference.batcher import Batcher
 from fairlead_service.inference.engine import Engine
 from fairlead_service.jobs import Children, Lane
@@ -73,6 +75,7 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
     `commands` and `tracing` take the place of the real children and of the environment's exporter in tests.
     """
     services = _services(settings, commands or Commands(), tracing or from_environment(f"fairlead-{settings.role}"))
+    services.metrics.watch(services.registry.circuit, services.cache_circuit)
     app = Application(
         title="Fairlead",
         version=version("fairlead"),
@@ -104,7 +107,8 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
-    app.add_middleware(Observed, observer=services.observer)
+    app.add_middleware(Compressed)
+    app.add_middleware(Observed, observer=services.observer)  # outermost
     for raw in (predict, infer_v2, invocations):
         app.mount_raw(raw.routes(services))
     if services.certificates is not None:
@@ -167,6 +171,7 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         batch_rows=settings.max_batch_rows,
         waiting_rows=settings.max_waiting_rows,
         observe=measured.prediction,
+        refused=measured.shed,
     )
     return Services(
         settings=settings,
@@ -180,6 +185,7 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         tracing=tracing,
         drain=drain,
         observer=Observer(measured, tracing, drain),
+        admission=Admission(settings.max_in_flight, measured.shed),
         threads=threads,
         catalogue=algorithms.Catalogue(),
         registry=Registry(environment, measured.mlflow_call),

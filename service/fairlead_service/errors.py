@@ -177,6 +177,17 @@ class QueueFull(Problem):
     status, slug, title = 429, "queue-full", "Too much work is waiting already"
 
 
+class Overloaded(Problem):
+    """Of predictions. The advice and `Retry-After` are the same whichever limit was met: moments later there may be
+    room, and another server may have some now."""
+
+    status, slug, title = 429, "overloaded", "More requests came than can be answered in time"
+
+    def __init__(self, cause: str) -> None:
+        detail = f"{cause}; send the request again after a second, or to another server"
+        super().__init__(detail, headers={"Retry-After": "1"})
+
+
 class HeadTooLarge(Problem):
     status, slug, title = 431, "head-too-large", "The request's head is over the limit"
 
@@ -203,10 +214,6 @@ class NoModel(Problem):
 
 class NotReady(Problem):
     status, slug, title = 503, "not-ready", "The server does not want traffic now"
-
-
-class Overloaded(Problem):
-    status, slug, title = 503, "overloaded", "More requests are waiting than may wait"
 
 
 class ShuttingDown(Problem):

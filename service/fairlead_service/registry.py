@@ -1,18 +1,23 @@
 """What the server asks MLflow itself: its registry and its runs. Models and data are the children's business.
 
 Each call is a few small requests in a thread, with time-outs and retries. After several calls in a row that MLflow did
-not answer, the circuit is open for a while, and callers are told at once what they would else wait for.
+not answer, the circuit is open for a while, and callers are told at once what they would else wait for. The threads are
+the registry's own: an MLflow that stalls must not take those that decode long bodies and compress long answers.
 """
 
 import asyncio
+import contextvars
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-import pybreaker
+import httpx
 
 from fairlead_service import errors
+from fairlead_service.circuit import Circuit
 from fairlead_service.contract import SEMANTIC_VERSION_TAG, FailureReason
-from fairlead_service.errors import AlreadyTaken, RegistryNotFound, TrackingServerUnavailable
+from fairlead_service.errors import AlreadyTaken, QueueFull, RegistryNotFound, ShuttingDown, TrackingServerUnavailable
 from fairlead_service.failures import LoadError
 from fairlead_service.tracking import TrackingClient, TrackingServer, quoted, semantic_version_is
 
@@ -21,6 +26,12 @@ T = TypeVar("T")
 _VERSIONS: Final = 100
 _FAILURES: Final = 3
 _OPEN_SECONDS: Final = 15
+_THREADS: Final = 4
+_CALLS: Final = 64
+"""That run or wait; each waits at most for a few that time out, and then for none: the circuit is open."""
+_TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0)
+"""Of one try. Somebody waits for these calls."""
+_LEAVING: Final = "MLflow is not asked any more; send it to another server or again later"
 
 
 class Registry:
@@ -28,38 +39,81 @@ class Registry:
         """`count` hears how each call ended: answered, refused, unavailable or rejected (by the open circuit)."""
         self._environment = environment
         self._count = count
+        self.circuit = Circuit("mlflow", _FAILURES, _OPEN_SECONDS)
         self._client: TrackingClient | None = None
-        self._breaker = pybreaker.CircuitBreaker(
-            fail_max=_FAILURES,
-            reset_timeout=_OPEN_SECONDS,
-            throw_new_error_on_trip=False,
-            exclude=[lambda error: isinstance(error, LoadError) and not _away(error)],
-        )
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="registry")
+        self._connecting = threading.Lock()
+        self._closed = asyncio.Event()
+        self._leaving = threading.Event()
+        """The same, for the threads."""
+        self._calls = 0
 
     async def call(self, work: Callable[[TrackingClient], T]) -> T:
-        """Runs `work` in a thread. Raises RegistryNotFound, TrackingServerUnavailable."""
+        """Runs `work` in a thread. Raises RegistryNotFound, TrackingServerUnavailable, QueueFull, ShuttingDown."""
+        if self._calls >= _CALLS:
+            detail = f"{_CALLS} questions to MLflow are waiting; send it again later"
+            raise QueueFull(detail, headers={"Retry-After": "5"})
+        self._calls += 1
         try:
-            found: T = await asyncio.to_thread(self._breaker.call, lambda: work(self._connected()))
-        except pybreaker.CircuitBreakerError:
-            self._count("rejected")
-            message = f"MLflow did not answer lately; it is asked again within {_OPEN_SECONDS} s"
-            raise TrackingServerUnavailable(message, headers={"Retry-After": str(_OPEN_SECONDS)}) from None
+            found = await self._unless_closed(work)
         except LoadError as error:
             self._count("unavailable" if _away(error) else "refused")
             if _away(error):
                 raise errors.from_child(error.reason, error.message, None) from error
             raise RegistryNotFound(error.message) from error
+        finally:
+            self._calls -= 1
         self._count("answered")
         return found
 
     def close(self) -> None:
+        """Calls that run or wait end with ShuttingDown at once, their threads after the try that they are in."""
+        self._closed.set()
+        self._leaving.set()
         if self._client is not None:
             self._client.close()
+        self._threads.shutdown(wait=False)
+
+    async def _unless_closed(self, work: Callable[[TrackingClient], T]) -> T:
+        if self._closed.is_set():
+            raise ShuttingDown(_LEAVING)
+        # With the caller's context, as asyncio.to_thread does: spans of the requests belong to its own.
+        running = contextvars.copy_context().run
+        asked = asyncio.get_running_loop().run_in_executor(self._threads, running, self._ask, work)
+        closed = asyncio.create_task(self._closed.wait())
+        either: set[asyncio.Future[Any]] = {asked, closed}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        closed.cancel()
+        if not asked.done():
+            asked.add_done_callback(lambda late: late.exception())  # nobody is interested any more
+            raise ShuttingDown(_LEAVING)
+        return asked.result()
+
+    def _ask(self, work: Callable[[TrackingClient], T]) -> T:
+        self._pause(0)
+        if not self.circuit.admits():
+            self._count("rejected")
+            message = f"MLflow did not answer lately; it is asked again within {_OPEN_SECONDS} s"
+            raise TrackingServerUnavailable(message, headers={"Retry-After": str(_OPEN_SECONDS)})
+        try:
+            found = work(self._connected())
+        except LoadError as error:
+            self.circuit.note(answered=not _away(error))
+            raise
+        self.circuit.note(answered=True)
+        return found
+
+    def _pause(self, seconds: float) -> None:
+        """Between two tries. Raises ShuttingDown."""
+        if self._leaving.wait(seconds):
+            raise ShuttingDown(_LEAVING)
 
     def _connected(self) -> TrackingClient:
-        if self._client is None:
-            self._client = TrackingClient(TrackingServer.from_environment(self._environment))
-        return self._client
+        with self._connecting:
+            if self._client is None:
+                server = TrackingServer.from_environment(self._environment)
+                self._client = TrackingClient(server, pause=self._pause, timeout=_TIMEOUT)
+            return self._client
 
 
 def models(client: TrackingClient, limit: int, page_token: str | None) -> dict[str, Any]:

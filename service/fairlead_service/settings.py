@@ -110,8 +110,12 @@ class Settings(BaseSettings):
     """How long a client may take to send a body."""
     upload_timeout_seconds: Annotated[float, Field(gt=0)] = 600
     """How long a client may take to send a file."""
+    max_in_flight: Annotated[int, Field(gt=0)] = 1024
+    """Predictions that are worked on at a time, by any protocol; further ones are answered 429 at once, before their
+    bodies are read. Divide it by the predictions a second that a pod makes: so long may one take. 1024 is what Envoy
+    lets into a server by default."""
     max_waiting_rows: Annotated[int, Field(gt=0)] = 100_000
-    """Rows that may wait for a model that is slower than its clients; requests beyond are answered 503 at once."""
+    """Rows that may wait for a model that is slower than its clients; requests beyond are answered 429 at once."""
     predict_threads: Annotated[int, Field(gt=0, le=64)] = 2
     """Threads that run the model calls that take long. More than the container's cores gain nothing."""
 

@@ -21,7 +21,11 @@ from fairlead_service.observability import stages
 T = TypeVar("T")
 
 ATTEMPTS: Final = 3
+PATIENT: Final = 8
+"""Attempts where much work would be lost: 40 s of pauses."""
 BACKOFF_SECONDS: Final = 0.3
+RETRY_AFTER_SECONDS: Final = 5.0
+"""The longest `Retry-After` that is waited for."""
 TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
 RETRIED_STATUS: Final = frozenset({429, 500, 502, 503, 504})
 
@@ -78,13 +82,16 @@ class TrackingClient:
         server: TrackingServer,
         transport: httpx.BaseTransport | None = None,
         pause: Callable[[float], None] = time.sleep,
+        timeout: httpx.Timeout = TIMEOUT,
+        attempts: int = ATTEMPTS,
     ) -> None:
         auth = (server.username, server.password or "") if server.username else None
         headers = {"Authorization": f"Bearer {server.token}"} if server.token and auth is None else {}
         self.url = server.url
         self._pause = pause
+        self._attempts = attempts
         self._http = _Traced(
-            base_url=server.url, auth=auth, headers=headers, verify=server.tls(), timeout=TIMEOUT, transport=transport
+            base_url=server.url, auth=auth, headers=headers, verify=server.tls(), timeout=timeout, transport=transport
         )
 
     def __enter__(self) -> "TrackingClient":
@@ -142,11 +149,12 @@ class TrackingClient:
             try:
                 return once()
             except (httpx.TransportError, _RetriedStatusError) as error:
-                if attempt == ATTEMPTS:
+                asked = error.retry_after if isinstance(error, _RetriedStatusError) else 0.0
+                if attempt == self._attempts:
                     raise unavailable(
-                        f"the MLflow server {self.url} does not answer after {ATTEMPTS} tries: {_describe(error)}"
+                        f"the MLflow server {self.url} does not answer after {attempt} tries: {_describe(error)}"
                     ) from error
-            self._pause(BACKOFF_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+            self._pause(asked + BACKOFF_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
             attempt += 1
 
     def _check(self, response: httpx.Response) -> None:
@@ -154,7 +162,7 @@ class TrackingClient:
             return
         said, code = _said(response)
         if response.status_code in RETRIED_STATUS:
-            raise _RetriedStatusError(f"{response.status_code} {said}")
+            raise _RetriedStatusError(f"{response.status_code} {said}", _retry_after(response))
         raise self._refusal(response.status_code, said, code)
 
     def _refusal(self, status: int, said: str, code: str | None) -> LoadError:
@@ -197,7 +205,17 @@ class _Traced(httpx.Client):
 
 
 class _RetriedStatusError(Exception):
-    """An answer that a second try may change."""
+    """An answer that a second try may change, after as many seconds as the server asks for."""
+
+    def __init__(self, said: str, retry_after: float) -> None:
+        super().__init__(said)
+        self.retry_after = retry_after
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds, within reason: somebody waits here. Of a date (RFC 9110, 10.2.3), which MLflow does not send, 0."""
+    said = response.headers.get("retry-after", "")
+    return min(float(said), RETRY_AFTER_SECONDS) if said.isdecimal() else 0.0
 
 
 def _said(response: httpx.Response) -> tuple[str, str | None]:

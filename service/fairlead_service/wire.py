@@ -32,13 +32,13 @@ class Progress(_Message):
     """Those of a training that are known so far."""
     run_id: str | None = None
     """The MLflow run of a training, once there is one."""
-    cache: Literal["hit", "miss", "stored", "corrupt", "error"] | None = None
+    cache: Literal["hit", "miss", "stored", "corrupt", "error", "unavailable"] | None = None
     """What became of a request to the bundle cache."""
 
     @property
     def level(self) -> int:
         """Of logging's: a cache that fails costs time and no load."""
-        return logging.WARNING if self.cache in ("corrupt", "error") else logging.INFO
+        return logging.WARNING if self.cache in ("corrupt", "error", "unavailable") else logging.INFO
 
 
 class Result(_Message):

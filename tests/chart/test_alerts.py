@@ -125,6 +125,13 @@ def test_refusals_other_models_and_single_requests_are_nobodys_alert(tmp_path: P
     asked.check(tmp_path, groups())
 
 
+def test_predictions_that_are_shed_are_failures(tmp_path: Path) -> None:
+    shed = requests("0+960x120") | requests("0+240x120", "429")
+    history = History(shed).expect(FIRING, "2h", fires(ERRORS, FAST, SLOW, TICKET, SLOWEST))
+    history.expect("fairlead:slo_errors:rate5m / fairlead:slo_requests:rate5m", "2h", {f"{{{LABELS}}}": 0.2})
+    history.check(tmp_path, groups())
+
+
 def test_errors_of_all_pods_and_all_ways_to_predict_count(tmp_path: Path) -> None:
     spread = requests("0+300x120") | requests("0+300x120", pod="b") | requests("0+90x120", "500", pod="b")
     v2 = 'namespace="ml",model_deployment="fraud",pod="a",path="/v2/models/{name}/infer",status="500"'

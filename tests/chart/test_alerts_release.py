@@ -151,6 +151,11 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], dict[str, set[str]]]] = 
         },
     ),
     "pods refuse predictions": (
+        predictions("200", "0+900x60") | predictions("429", "0x10 0+100x60"),
+        ("11m",),
+        {"30m": {of_model("PredictionQueueSaturated")}},
+    ),
+    "pods of the release before refuse predictions": (
         predictions("200", "0+900x60") | predictions("503", "0x10 0+100x60"),
         ("11m",),
         {"30m": {of_model("PredictionQueueSaturated")}},
@@ -161,7 +166,7 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], dict[str, set[str]]]] = 
         {},
     ),
     "single requests are refused": (
-        predictions("200", "0x60") | predictions("503", "0x10 1x20 2x30"),
+        predictions("200", "0x60") | predictions("429", "0x10 1x20 2x30"),
         ("12m", "33m"),
         {},
     ),

@@ -43,6 +43,7 @@ WRONG = {
     "operator.prometheus.url=prometheus:9090": "/operator/prometheus/url",
     "operator.autoscaling.engine=VPA": "/operator/autoscaling/engine",
     "operator.loadKey.secretName=Load_Key": "/operator/loadKey/secretName",
+    "api.maxInFlightRequests=0": "/api/maxInFlightRequests",
 }
 
 
@@ -62,6 +63,15 @@ def test_no_mlflow_at_all_is_an_error_that_says_what_to_set(helm: Helm) -> None:
 def test_a_variable_given_twice_is_an_error(helm: Helm) -> None:
     twice = "api.extraEnv[0].name=A,api.extraEnv[1].name=A"
     assert "api.extraEnv: A appears twice" in helm.refused(CHART, "--set", twice).stderr
+
+
+def test_a_limit_of_requests_in_flight_is_set_only_if_it_is_given(helm: Helm) -> None:
+    def limit(*options: str) -> str | None:
+        api = pick(helm.template(CHART, *options), "Deployment", "fairlead-api")
+        return environment(api["spec"]["template"]["spec"]["containers"][0]).get("FAIRLEAD_MAX_IN_FLIGHT")
+
+    assert limit() is None
+    assert limit("--set", "api.maxInFlightRequests=2000000") == "2000000"
 
 
 def test_an_old_kubernetes_is_refused(helm: Helm) -> None:

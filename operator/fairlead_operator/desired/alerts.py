@@ -134,14 +134,15 @@ def _late(milliseconds: int, bound: float) -> _Objective:
 
 
 def _failure_rates(md: ModelDeployment) -> list[tuple[str, str]]:
-    """Recorded, so that three days are sums over two series and not over every pod's. What is refused as wrong (4xx) is
-    the caller's doing."""
+    """Recorded, so that three days are sums over two series and not over every pod's. What is refused as wrong (other
+    4xx) is the caller's doing."""
     predictions = f'{signals.pods(md)},path=~"{signals.PATHS}"'
 
     def rate(more: str) -> str:
         return f"sum(rate({contract.METRIC_REQUESTS}{{{predictions}{more}}}[{RATE}])) or vector(0)"
 
-    return [("fairlead:slo_requests:rate5m", rate("")), ("fairlead:slo_errors:rate5m", rate(',status=~"5.."'))]
+    failed = f',status=~"{signals.FAILED}"'
+    return [("fairlead:slo_requests:rate5m", rate("")), ("fairlead:slo_errors:rate5m", rate(failed))]
 
 
 def _lateness_rates(md: ModelDeployment, bound: float) -> list[tuple[str, str]]:

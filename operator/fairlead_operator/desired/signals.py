@@ -13,6 +13,9 @@ from fairlead_operator.desired import naming
 
 PATHS: Final = "|".join(re.sub(r"[{}]", lambda brace: f"[{brace[0]}]", path) for path in contract.INFERENCE_PATHS)
 """Regular expression for the label `path` of predictions."""
+FAILED: Final = "5..|429"
+"""Regular expression for the label `status` of predictions that failed for their users. A pod with too much to do
+refuses with 429, which no request is to blame for."""
 MIN_REQUESTS: Final = 20
 """Of fewer, one slow request would be the 95th percentile."""
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fairlead_service import contract, errors, wire
+from fairlead_service.api.cached import CacheUse
 from fairlead_service.api.services import Services
 from fairlead_service.errors import Problem
 from fairlead_service.models.bundle import BundleError
@@ -110,11 +111,12 @@ async def _fetch_and_activate(services: Services, wanted: Wanted) -> tuple[Servi
 
 async def _child(services: Services, wanted: Wanted, bundle: Path) -> None:
     settings, state = services.settings, services.load_state
+    cache = CacheUse(services.cache_circuit, services.metrics.cache)
 
     def follow(progress: wire.Progress) -> None:
         state.stage = progress.stage
         if progress.cache is not None:
-            services.metrics.cache(progress.cache)
+            cache.heard(progress.cache)
             if progress.level > logging.INFO:
                 logs.event("log", progress.message, progress.level)
 
@@ -124,17 +126,24 @@ async def _child(services: Services, wanted: Wanted, bundle: Path) -> None:
     command += ["--name", wanted.name or "", "--version", wanted.version or ""]
     if settings.allow_pickle:
         command.append("--allow-pickle")
-    await services.children.run(
-        command,
-        # Users of a predictor come first; with role api somebody waits for the load, and it is short.
-        services.limits(
-            settings.load_timeout_seconds,
-            niceness=settings.child_nice if settings.role == contract.ROLE_PREDICTOR else 0,
-        ),
-        # The container's last word is the server's, which goes on.
-        environment={**services.tracing.child_environment(), contract.ENV_TERMINATION_LOG: os.devnull},
-        on_progress=follow,
-    )
+    try:
+        await services.children.run(
+            command,
+            # Users of a predictor come first; with role api somebody waits for the load, and it is short.
+            services.limits(
+                settings.load_timeout_seconds,
+                niceness=settings.child_nice if settings.role == contract.ROLE_PREDICTOR else 0,
+            ),
+            # The container's last word is the server's, which goes on.
+            environment={
+                **services.tracing.child_environment(),
+                **cache.environment(),
+                contract.ENV_TERMINATION_LOG: os.devnull,
+            },
+            on_progress=follow,
+        )
+    finally:
+        cache.ended()
 
 
 def _answer(status: str, serving: Serving, previous: str | None, started: float) -> LoadResponse:

@@ -30,4 +30,6 @@ def refusal(services: Services) -> RawEndpoint:
     async def handle(_: Call) -> Reply:
         raise AssertionError("check refuses all")
 
-    return RawEndpoint(_TEMPLATE, handle, services.observer, limit=0, seconds=0, check=check)
+    return RawEndpoint(
+        _TEMPLATE, handle, services.observer, limit=0, seconds=0, check=check, admission=services.admission
+    )

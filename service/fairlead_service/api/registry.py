@@ -30,10 +30,9 @@ from fairlead_service.schemas_registry import (
     of_version,
 )
 
-_READ: Final = openapi_responses(errors.RegistryNotFound, errors.InvalidInput, errors.TrackingServerUnavailable)
-_WRITE: Final = openapi_responses(
-    *BODY_PROBLEMS, errors.RegistryNotFound, errors.AlreadyTaken, errors.TrackingServerUnavailable
-)
+_AWAY: Final = (errors.QueueFull, errors.TrackingServerUnavailable, errors.ShuttingDown)
+_READ: Final = openapi_responses(errors.RegistryNotFound, errors.InvalidInput, *_AWAY)
+_WRITE: Final = openapi_responses(*BODY_PROBLEMS, errors.RegistryNotFound, errors.AlreadyTaken, *_AWAY)
 _BODY_BYTES: Final = 2**20
 T = TypeVar("T", bound=BaseModel)
 

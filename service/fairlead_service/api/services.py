@@ -14,7 +14,10 @@ from fastapi import Depends, Request
 from starlette.routing import Route
 
 from fairlead_service.access.gate import Access
+from fairlead_service.api import cached
+from fairlead_service.circuit import Circuit
 from fairlead_service.following import Source
+from fairlead_service.inference.admission import Admission
 from fairlead_service.inference.body import Headers
 from fairlead_service.inference.engine import Engine
 from fairlead_service.inference.raw import Handle, RawEndpoint, Refuse, problem_reply
@@ -60,6 +63,7 @@ class Services:
     tracing: Tracing
     drain: Drain
     observer: Observer
+    admission: Admission
     threads: ThreadPoolExecutor
     catalogue: "Catalogue"
     registry: Registry
@@ -68,6 +72,7 @@ class Services:
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
     load_state: LoadState = field(default_factory=LoadState)
+    cache_circuit: Circuit = field(default_factory=cached.circuit)
     ledger: Ledger = field(default_factory=lambda: Ledger(None))
     running: dict[str, "Job"] = field(default_factory=dict)
     """Trainings that have not ended, by id."""
@@ -164,6 +169,7 @@ def raw_route(
         limit=settings.max_body_bytes,
         seconds=settings.body_timeout_seconds,
         check=services.access.guarded(check, path),
+        admission=services.admission,
         refuse=refuse,
     )
     return Route(path, endpoint, methods=["POST"])

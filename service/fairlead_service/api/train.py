@@ -62,14 +62,7 @@ async def train(request: Request, services: Use, wait: Wait = True) -> TrainResp
     or at once with `wait=false`. A client that leaves earlier does not end it: the run is in MLflow, the job under
     `/train/jobs`, and the model is served if that was asked for. `evaluation` says how the metrics came about.
     """
-    services.trainings.check_place()
-    directory = await asyncio.to_thread(services.store.new_job)
-    try:
-        training, data = await _receive(request, services, directory)
-        job = trainings.begin(services, training.options, directory, client_address(request), data)
-    except BaseException:
-        await asyncio.shield(asyncio.to_thread(services.store.discard, directory))
-        raise
+    job = await _begin(request, services)
     if wait:
         return await trainings.outcome(job)
     location = {"Location": f"{request.scope.get('root_path', '')}/train/jobs/{job.record.id}"}
@@ -120,6 +113,22 @@ def _found(services: Services, job_id: str) -> TrainingJob:
     if record is None:
         raise errors.JobNotFound(f"no job {job_id} on this server; GET /train/jobs lists those it knows")
     return record
+
+
+async def _begin(request: Request, services: Services) -> trainings.Job:
+    """Receives a training that has a place already: files are large, and there must not be more than can be used."""
+    services.trainings.take()
+    try:
+        directory = await asyncio.to_thread(services.store.new_job)
+        try:
+            training, data = await _receive(request, services, directory)
+            return trainings.begin(services, training.options, directory, client_address(request), data)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(services.store.discard, directory))
+            raise
+    except BaseException:
+        services.trainings.give_back()
+        raise
 
 
 async def _receive(request: Request, services: Services, directory: Path) -> tuple[TrainInput, str]:

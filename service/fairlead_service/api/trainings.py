@@ -54,11 +54,8 @@ class Job:
 
 
 def begin(services: Services, options: TrainOptions, directory: Path, client: str, data: str) -> Job:
-    """Queues a training whose files are in `directory`, which is the job's from now on.
-
-    Raises QueueFull or ShuttingDown, and then it is not.
-    """
-    services.trainings.take()
+    """Queues a training whose files are in `directory`. That, and the place in the queue that the caller has taken, are
+    the job's from now on."""
     record = TrainingJob(
         id=uuid.uuid4().hex,
         state=JobState.QUEUED,

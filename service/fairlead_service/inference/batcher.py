@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from fairlead_service.errors import Overloaded
+from fairlead_service.inference.admission import Limit
 from fairlead_service.inference.body import DisconnectError
 from fairlead_service.models.backends import Matrix, Outputs, Want
 from fairlead_service.models.slot import Serving
@@ -108,7 +109,8 @@ class Batcher:
 
     `threads`: how many calls the executor runs at a time. `batch_rows`: most rows of several requests in one call (one
     request alone may have more). `waiting_rows`: most rows that wait for a thread; beyond them requests are refused.
-    `observe` is told rows and seconds of each call, and the trace id of one of its requests, if any is traced.
+    `observe` is told rows and seconds of each call, and the trace id of one of its requests, if any is traced;
+    `refused` hears of each refusal.
     """
 
     def __init__(
@@ -119,12 +121,14 @@ class Batcher:
         batch_rows: int,
         waiting_rows: int,
         observe: Callable[[int, float, str | None], None],
+        refused: Callable[[Limit], None],
     ) -> None:
         self._executor = executor
         self._idle = threads
         self._batch_rows = batch_rows
         self._waiting_rows = waiting_rows
         self._observe = observe
+        self._refused = refused
         self._read: _Batch = []
         self._waiting: _Batch = []
         self._rows_waiting = 0
@@ -138,10 +142,8 @@ class Batcher:
         raises what the backend raises for these rows, or DisconnectError. Raises Overloaded.
         """
         if self._rows_waiting and self._rows_waiting + len(matrix) > self._waiting_rows:
-            raise Overloaded(
-                f"{self._rows_waiting} rows are waiting for the model; send the request again later",
-                headers={"Retry-After": "1"},
-            )
+            self._refused("waiting_rows")
+            raise Overloaded(f"{self._rows_waiting} rows are waiting for the model")
         loop = asyncio.get_running_loop()
         if not self._read:
             loop.call_soon(self._flush)

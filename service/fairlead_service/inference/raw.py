@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from fairlead_service import errors
 from fairlead_service.errors import Problem
 from fairlead_service.hardening import HEADERS
+from fairlead_service.inference.admission import Admission
 from fairlead_service.inference.body import DisconnectError, Headers
 from fairlead_service.inference.exchange import Exchange
 from fairlead_service.observability import logs
@@ -22,8 +23,8 @@ from fairlead_service.observability.requests import CLIENT_GONE, REQUEST_ID, Obs
 
 LOOP_BYTES: Final = 2**18
 """How long a body of JSON or tensors may be that the event loop decodes itself."""
-_GZIP_BYTES: Final = 4096
-_GZIP_LOOP_BYTES: Final = 2**16
+GZIP_BYTES: Final = 4096
+GZIP_LOOP_BYTES: Final = 2**16
 """Longer answers are compressed in a thread: zlib takes 20 ms a MiB, and lets others run meanwhile."""
 _CLOSE: Final = (b"connection", b"close")
 _GZIPPED: Final = ((b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding"))
@@ -76,7 +77,8 @@ def problem_reply(problem: Problem, request_id: str) -> Reply:
 class RawEndpoint:
     """An ASGI application for one path and method: reads the body, calls `handle`, writes its reply or its Problem.
 
-    `limit` bytes and `seconds` bound the body; `check` looks at the headers before the body is read and raises Problem.
+    `limit` bytes and `seconds` bound the body; `check` looks at the headers before the body is read and raises Problem,
+    `admission` at how much there is to do.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class RawEndpoint:
         limit: int,
         seconds: float,
         check: Callable[[Headers], None],
+        admission: Admission,
         refuse: Refuse = problem_reply,
     ) -> None:
         self._template = template
@@ -96,6 +99,7 @@ class RawEndpoint:
         self._limit = limit
         self._seconds = seconds
         self._check = check
+        self._admission = admission
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,7 +111,7 @@ class RawEndpoint:
                 reply = await self._reply(seen, exchange)
             except DisconnectError:
                 return
-            if len(reply.body) >= _GZIP_BYTES and takes_gzip(seen.headers.get(b"accept-encoding", b"")):
+            if len(reply.body) >= GZIP_BYTES and takes_gzip(seen.headers.get(b"accept-encoding", b"")):
                 await _compress(reply)
             headers = [
                 (b"content-type", reply.content_type),
@@ -125,8 +129,13 @@ class RawEndpoint:
     async def _reply(self, seen: Seen, exchange: Exchange) -> Reply:
         try:
             self._check(seen.headers)
+            self._admission.check()
             body = await exchange.body(seen.headers, limit=self._limit, seconds=self._seconds)
-            return await self._handle(Call(seen.headers, body, seen.scope.get("path_params", {}), exchange.gone))
+            self._admission.take()
+            try:
+                return await self._handle(Call(seen.headers, body, seen.scope.get("path_params", {}), exchange.gone))
+            finally:
+                self._admission.give_back()
         except Problem as problem:
             return self._refuse(problem, seen.request_id)
         except DisconnectError:
@@ -147,7 +156,7 @@ def takes_gzip(accept: bytes) -> bool:
 
 
 async def _compress(reply: Reply) -> None:
-    if len(reply.body) < _GZIP_LOOP_BYTES:
+    if len(reply.body) < GZIP_LOOP_BYTES:
         reply.body = gzip.compress(reply.body, 1, mtime=0)
     else:
         reply.body = await asyncio.to_thread(gzip.compress, reply.body, 1, mtime=0)

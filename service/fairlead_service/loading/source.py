@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from fairlead_service.contract import FailureReason
 from fairlead_service.failures import LoadError, corrupt, not_found, refused
+from fairlead_service.loading import client
 from fairlead_service.loading import reference as refs
 from fairlead_service.loading.mlmodel import file_name
 from fairlead_service.tracking import TrackingClient
@@ -160,9 +161,9 @@ class ClientArtifacts:
         self._tracking_uri = tracking_uri
 
     def listing(self) -> Listing:
+        client.prepare(self._tracking_uri)
         import mlflow
 
-        mlflow.set_tracking_uri(self._tracking_uri)
         with _client_errors(self._root):
             found = mlflow.artifacts.list_artifacts(artifact_uri=self._root)
         return Listing(
@@ -174,6 +175,7 @@ class ClientArtifacts:
         return ClientArtifacts(f"{self._root}/{file_name(name)}", self._tracking_uri)
 
     def download(self, name: str, path: Path, limit: int) -> None:
+        client.prepare(self._tracking_uri)
         import mlflow
 
         with _client_errors(self._root):

@@ -2,7 +2,8 @@
 status codes, names of registered algorithms; nothing a client sends becomes a label."""
 
 from collections.abc import Iterable
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
@@ -10,13 +11,15 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from fairlead_service import contract
+from fairlead_service.circuit import Circuit, Dependency
+from fairlead_service.inference.admission import LIMITS, Limit
 from fairlead_service.models.slot import Serving
 from fairlead_service.observability import summary
 from fairlead_service.observability.drift_metrics import DriftCollector
 from fairlead_service.observability.observations import Histograms, Series
 
 OUTCOMES: Final = ("succeeded", "failed")
-CACHE_OUTCOMES: Final = ("hit", "miss", "stored", "corrupt", "error")
+CACHE_OUTCOMES: Final = ("hit", "miss", "stored", "corrupt", "error", "unavailable", "rejected")
 UNMATCHED: Final = "unmatched"
 """The path label of requests that no route takes."""
 
@@ -46,6 +49,15 @@ class Metrics:
         for histograms in (self._requests, self._predictions, self._batches):
             registry.register(histograms)
         self._prediction, self._rows = self._predictions.labels(), self._batches.labels()
+        self._shed = Counter(
+            "predictions_shed",
+            "Predictions refused with 429; limit is in_flight (FAIRLEAD_MAX_IN_FLIGHT requests are worked on) or "
+            "waiting_rows (FAIRLEAD_MAX_WAITING_ROWS rows wait for the model)",
+            ("limit",),
+            registry=registry,
+        )
+        for limit in LIMITS:
+            self._shed.labels(limit)
         self.in_progress = 0
         """Requests in flight; a plain number, written by the event loop's thread alone and read at scrapes."""
         Gauge(
@@ -69,7 +81,8 @@ class Metrics:
             self._load.labels(outcome)
         self._cache = Counter(
             "bundle_cache_requests",
-            "What became of loads' requests to the bundle cache: hit, miss, stored, corrupt or error",
+            "What became of loads' requests to the bundle cache: hit, miss, stored, corrupt, error, unavailable (it "
+            "did not answer) or rejected (not asked, because it did not answer lately)",
             ("outcome",),
             registry=registry,
         )
@@ -95,6 +108,15 @@ class Metrics:
         )
         for outcome in ("answered", "refused", "unavailable", "rejected"):
             self._mlflow.labels(outcome)
+        self._circuits = Gauge(
+            "circuit_open",
+            "1 since a dependency did not answer several times in a row and until it answers again, else 0; meanwhile "
+            "it is asked only now and then",
+            ("dependency",),
+            registry=registry,
+        )
+        for dependency in get_args(Dependency):
+            self._circuits.labels(dependency)
         self._children: dict[tuple[str, str, int], Series] = {}
 
     def request(self, method: str, path: str, status: int, seconds: float, trace_id: str | None) -> None:
@@ -116,6 +138,9 @@ class Metrics:
             for outcome in OUTCOMES:
                 self._training.labels(algorithm, outcome)
 
+    def shed(self, limit: Limit) -> None:
+        self._shed.labels(limit).inc()
+
     def training(self, algorithm: str, outcome: str, seconds: float) -> None:
         self._training.labels(algorithm, outcome).observe(seconds)
 
@@ -124,6 +149,11 @@ class Metrics:
 
     def mlflow_call(self, outcome: str) -> None:
         self._mlflow.labels(outcome).inc()
+
+    def watch(self, *circuits: Circuit) -> None:
+        """Shows whether they are open, from now on."""
+        for circuit in circuits:
+            self._circuits.labels(circuit.name).set_function(partial(Circuit.is_open, circuit))
 
     def cache(self, outcome: str) -> None:
         self._cache.labels(outcome).inc()

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 from fairlead_service import wire
 from fairlead_service.contract import TrainingReason
 from fairlead_service.failures import LoadError
-from fairlead_service.loading import process
+from fairlead_service.loading import client, process
 from fairlead_service.observability import stages
 from fairlead_service.tracking import TrackingServer
 from fairlead_service.training import algorithms, metrics, recording, request, trainer
@@ -68,7 +68,7 @@ def _describe(options: argparse.Namespace, environment: Mapping[str, str], chann
 
 
 def _interrupted(options: argparse.Namespace, environment: Mapping[str, str], channel: wire.Channel) -> dict[str, Any]:
-    recording.prepare_client(_server(environment).url)
+    client.prepare(_server(environment).url)
     for run_id in options.run_ids:
         recording.interrupt(run_id)
     return {"ended": options.run_ids}

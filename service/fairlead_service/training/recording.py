@@ -2,16 +2,14 @@
 
 import contextlib
 import json
-import logging
-import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from fairlead_service.contract import SEMANTIC_VERSION_TAG, TrainingReason
+from fairlead_service.loading import client as mlflow_client
 from fairlead_service.loading.attached import DIRECTORY
 from fairlead_service.loading.safety import ALLOWED_TYPES
 from fairlead_service.models.bundle import Bundle
@@ -24,15 +22,8 @@ from fairlead_service.training.search import Scores
 MODEL_NAME: Final = "model"
 MAX_PARAM_CHARACTERS: Final = 6000
 """MLflow's own limit of a parameter's value."""
-_QUIET: Final = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-"""Set before MLflow is imported, unless the operator of this process chose otherwise."""
+_LAST_WORD: Final = (0, 5)
+"""Retries and seconds for telling a server that did not answer how its run ended."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +39,6 @@ class Registration:
     alias: str | None
 
 
-def prepare_client(tracking_uri: str) -> None:
-    """Imports MLflow's client, quiet and pointed at the server."""
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking_uri)
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"mlflow\..*")
-
-
 @contextmanager
 def run(experiment: str, name: str | None, tags: Mapping[str, str]) -> Iterator[str]:
     """An MLflow run; yields its id. It ends FINISHED, FAILED on an exception, KILLED when cancelled."""
@@ -72,7 +52,7 @@ def run(experiment: str, name: str | None, tags: Mapping[str, str]) -> Iterator[
         yield active.info.run_id
     except BaseException as error:
         # what went wrong before matters more than that MLflow can't be told of it
-        with contextlib.suppress(TrainingError), mlflow_errors():
+        with contextlib.suppress(TrainingError), mlflow_errors(), _last_word(error):
             mlflow.end_run("KILLED" if isinstance(error, CancelledError | KeyboardInterrupt) else "FAILED")
         raise
     with mlflow_errors():
@@ -254,6 +234,13 @@ def mlflow_errors(field: str | None = None) -> Iterator[None]:
             raise _unavailable(error) from error
         reason = TrainingReason.TRAINING_FAILED if field is None else TrainingReason.INVALID_REQUEST
         raise TrainingError(reason, f"MLflow refuses to record the training: {error}", field) from error
+
+
+def _last_word(error: BaseException) -> AbstractContextManager[None]:
+    """Not as long again for a server that has not answered; and who cancels waits a few seconds only."""
+    away = isinstance(error, TrainingError) and error.reason is TrainingReason.TRACKING_SERVER_UNAVAILABLE
+    hurried = away or isinstance(error, CancelledError | KeyboardInterrupt)
+    return mlflow_client.trying(*_LAST_WORD) if hurried else contextlib.nullcontext()
 
 
 def _unavailable(error: Exception) -> TrainingError:

@@ -15,6 +15,7 @@ from typing import Any
 
 from fairlead_service.contract import FailureReason, TrainingReason
 from fairlead_service.failures import LoadError
+from fairlead_service.loading import client as mlflow_client
 from fairlead_service.loading import loader
 from fairlead_service.loading.attached import DIRECTORY
 from fairlead_service.loading.loader import LoadOptions
@@ -23,7 +24,7 @@ from fairlead_service.models import bundle as bundles
 from fairlead_service.models.bundle import Bundle
 from fairlead_service.observability import drift
 from fairlead_service.observability.stages import stage
-from fairlead_service.tracking import TrackingClient, TrackingServer
+from fairlead_service.tracking import PATIENT, TrackingClient, TrackingServer
 from fairlead_service.training import dataset, fetch, hyperparameters, metrics, plans, plots, recording, table, tuning
 from fairlead_service.training.errors import TrainingError
 from fairlead_service.training.metrics import Scored
@@ -54,7 +55,7 @@ def train(
     with _load_errors(), TrackingClient(server) as client:
         plan = _plan(request, directory, client, report)
         client.get("mlflow/experiments/search", max_results="1")  # is MLflow there? asked before the work, not after
-        recording.prepare_client(server.url)
+        mlflow_client.prepare(server.url)
         if request.model_name is not None and request.semantic_version is not None:
             recording.check_semantic_version(request.model_name, request.semantic_version)
         with recording.run(request.experiment, request.run_name, _tags(plan)) as run_id:
@@ -62,19 +63,15 @@ def train(
             with stage("log"):
                 _log_data(plan, directory, run_id)
             trained = _fit(plan, run_id, report)
-            model = _log(plan, trained, run_id, report)
-            with stage("bundle"):
-                uri = f"models:/{model.model_id}"
-                bundle = loader.load(uri, destination, MlflowSource(client), LoadOptions(run_id=run_id), report)
-                bundle = _know_training(bundle, plan, trained.scored.estimator)
-                if bundle.manifest.backend == "native":
-                    _attach(model, bundle, report)
-            registration = None
-            if request.model_name is not None:
-                report("register", request.model_name)
-                with stage("register"):
-                    registration = recording.register(model, request.model_name, request)
-                bundle = bundles.identify(bundle, registration.name, registration.version)
+            with mlflow_client.patient(), TrackingClient(server, attempts=PATIENT) as patient:
+                model = _log(plan, trained, run_id, report)
+                bundle = _bundle(plan, trained, model, destination, MlflowSource(patient), report)
+                registration = None
+                if request.model_name is not None:
+                    report("register", request.model_name)
+                    with stage("register"):
+                        registration = recording.register(model, request.model_name, request)
+                    bundle = bundles.identify(bundle, registration.name, registration.version)
     return _result(plan, model, trained, bundle, registration) | {
         "duration_seconds": round(time.monotonic() - started, 3)
     }
@@ -131,6 +128,24 @@ def _log(plan: Plan, trained: _Trained, run_id: str, report: Reporter) -> record
         recording.log_parameters(_parameters(plan, trained))
         recording.log_metrics(trained.metrics)
         return recording.log_model(trained.scored.estimator, plan.data, plan.feature_names, run_id)
+
+
+def _bundle(
+    plan: Plan,
+    trained: _Trained,
+    model: recording.LoggedModel,
+    destination: Path,
+    source: MlflowSource,
+    report: Reporter,
+) -> Bundle:
+    """What was logged, loaded back as any loader would."""
+    with stage("bundle"):
+        uri, options = f"models:/{model.model_id}", LoadOptions(run_id=model.run_id)
+        bundle = loader.load(uri, destination, source, options, report)
+        bundle = _know_training(bundle, plan, trained.scored.estimator)
+        if bundle.manifest.backend == "native":
+            _attach(model, bundle, report)
+        return bundle
 
 
 def _draw(plan: Plan, trained: _Trained, report: Reporter) -> None:

@@ -52,6 +52,11 @@ class ServerProcess:
                 return line
         raise AssertionError(f"the server ended without {fields}: {self.lines[-5:]}")
 
+    def wait_for_end(self) -> None:
+        """Until `lines` has all that the server will ever say."""
+        while self._events.get(timeout=PATIENCE) is not None:
+            pass
+
     def ended(self) -> int:
         return self.process.wait(PATIENCE)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.integration.service.conftest import PATIENCE, ServerProcess
 from tests.unit.service.support import RUN_A, X
 
@@ -114,3 +116,24 @@ def resident(server: ServerProcess) -> float:
 def complaints(server: ServerProcess) -> list[dict[str, Any]]:
     """Lines of errors and warnings."""
     return [line for line in server.lines if line["level"] in ("error", "warning", "critical")]
+
+
+def samples(peer: Peer) -> dict[tuple[str, ...], float]:
+    """By name and labels' values."""
+    text = peer.send(get(b"/metrics")).answer().body.decode()
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def answered(found: dict[tuple[str, ...], float]) -> float:
+    return sum(value for key, value in found.items() if key[:3] == ("http_requests_total", "POST", "/predict"))
+
+
+def await_taken(peer: Peer, requests: int) -> None:
+    """Until so many predictions are in progress or answered."""
+    found = samples(peer)
+    while found[("http_requests_in_progress",)] + answered(found) < requests:
+        found = samples(peer)

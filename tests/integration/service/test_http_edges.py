@@ -197,6 +197,20 @@ def test_long_answers_are_compressed_for_those_who_ask(
     assert len(plain.json()["predictions"]) == rows
 
 
+@pytest.mark.parametrize("path", [b"/metrics", b"/openapi.json"])
+@pytest.mark.parametrize(("accept", "compressed"), [(b"gzip", True), (b"br, gzip;q=0", False), (b"", False)])
+def test_so_are_those_of_other_routes(server: ServerProcess, path: bytes, accept: bytes, compressed: bool) -> None:
+    with Peer(server) as peer:
+        answer = peer.send(request(b"", b"Accept-Encoding: " + accept, method=b"GET", path=path)).answer()
+        short = peer.send(request(b"", b"Accept-Encoding: " + accept, method=b"GET", path=b"/health")).answer()
+    assert answer.headers.get("content-encoding") == ("gzip" if compressed else None)
+    body = gzip.decompress(answer.body) if compressed else answer.body
+    assert len(body) > 10_000
+    assert len(answer.body) < len(body) / 3 or not compressed
+    assert {"x-request-id", "cache-control", "x-content-type-options"} <= answer.headers.keys()
+    assert "content-encoding" not in short.headers, "it would be no shorter"
+
+
 def test_every_answer_has_its_date_and_id(server: ServerProcess) -> None:
     with Peer(server) as peer:
         answers = [peer.send(asked).answer() for asked in (request(), get(b"/health"), request(b"{")) for _ in range(2)]

@@ -6,11 +6,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from sklearn.ensemble import RandomForestClassifier
 
 from tests.integration.service.conftest import ServerProcess, StartServer
-from tests.integration.service.sockets import Peer, complaints, get, request
+from tests.integration.service.sockets import Peer, answered, await_taken, complaints, get, request, samples
 from tests.unit.service.support import X, Y, write_bundle
 
 ROWS = 6000
@@ -37,27 +36,6 @@ def server(start_server: StartServer, bundle: Path) -> ServerProcess:
         fairlead_max_batch_rows=ROWS,
         fairlead_max_waiting_rows=10**6,
     )
-
-
-def samples(peer: Peer) -> dict[tuple[str, ...], float]:
-    """By name and labels' values."""
-    text = peer.send(get(b"/metrics")).answer().body.decode()
-    return {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def answered(found: dict[tuple[str, ...], float]) -> float:
-    return sum(value for key, value in found.items() if key[:3] == ("http_requests_total", "POST", "/predict"))
-
-
-def await_taken(peer: Peer, requests: int) -> None:
-    """Until so many predictions are in progress or answered."""
-    found = samples(peer)
-    while found[("http_requests_in_progress",)] + answered(found) < requests:
-        found = samples(peer)
 
 
 def test_only_rows_of_those_who_wait_are_evaluated_and_they_all_are(server: ServerProcess) -> None:

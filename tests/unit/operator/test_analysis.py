@@ -110,6 +110,14 @@ async def test_a_serving_model_that_refuses_the_candidates_rows_is_no_worse_for_
     assert "disagreement" in found.problem
 
 
+async def test_pods_that_have_too_much_to_do_fail_on_either_side() -> None:
+    shed = AnswerError(429, "overloaded", "too many", 1)
+    found = await measured(DARK, FakePods({CANDIDATE: shed, SERVING: shed}))
+    assert values(found)["success"] == "0 % (serving: 0 %)"
+    assert not found.failed, "no worse than what serves"
+    assert (await measured(DARK, FakePods({CANDIDATE: shed, SERVING: "yes"}))).failed
+
+
 @pytest.mark.parametrize("kept", [(), ((9.0, 8.0),)])
 async def test_without_an_example_recent_rows_will_do(kept: tuple[Row, ...]) -> None:
     pods = FakePods({CANDIDATE: "yes", SERVING: "yes"}, example=None, kept=Samples(kept, ("b", "a")))

@@ -110,6 +110,38 @@ async def test_a_refusal_says_which() -> None:
     assert caught.value.problem == ""
 
 
+def shedding(times: int, retry_after: str = "0") -> tuple[Pods, list[httpx.Request]]:
+    """A pod that has too much to do for so many requests."""
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        if len(seen) > times:
+            return httpx.Response(200, content=json.dumps(ANSWER))
+        problem = {"type": "urn:fairlead:problem:overloaded", "title": "…", "status": 429, "detail": "too many"}
+        return httpx.Response(429, content=json.dumps(problem), headers={"Retry-After": retry_after})
+
+    return pods(answer), seen
+
+
+async def test_a_replay_that_is_shed_is_sent_once_more() -> None:
+    adapter, seen = shedding(1)
+    assert (await adapter.predict("10.0.0.1", [(1.0,)], OPEN)).run_id == RUNS[0]
+    assert len(seen) == 2
+    adapter, seen = shedding(2)
+    with pytest.raises(AnswerError, match="429 overloaded: too many") as caught:
+        await adapter.predict("10.0.0.1", [(1.0,)], OPEN)
+    assert (caught.value.shed, caught.value.retry_after, len(seen)) == (True, 0, 2)
+
+
+@pytest.mark.parametrize("retry_after", ["3600", "Wed, 25 Nov 2026 07:28:00 GMT", "-1", ""])
+async def test_a_replay_does_not_come_back_whenever_it_is_told(retry_after: str) -> None:
+    adapter, seen = shedding(1, retry_after)
+    with pytest.raises(AnswerError, match="429"):
+        await adapter.predict("10.0.0.1", [(1.0,)], OPEN)
+    assert len(seen) == 1
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"[]", b"null", b"{}", b'{"run_id": 1, "task": "x", "input_example": [["a"]]}']
 )

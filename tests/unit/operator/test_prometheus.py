@@ -19,7 +19,7 @@ class Server:
     def __init__(self) -> None:
         self.values: dict[str, Any] = {
             "count(count_over_time": "1",
-            'status=~"5..|422"': "3",
+            'status=~"5..|429|422"': "3",
             "histogram_quantile": "0.812",
             "http_requests_total": "120.5",
         }
@@ -71,7 +71,7 @@ async def test_requests_failures_and_latency(server: tuple[Server, str]) -> None
 @pytest.mark.parametrize("nothing", [None, "NaN"])
 async def test_no_requests_are_none(server: tuple[Server, str], nothing: str | None) -> None:
     fake, url = server
-    fake.values |= dict.fromkeys(("http_requests_total", 'status=~"5..|422"', "histogram_quantile"), nothing)
+    fake.values |= dict.fromkeys(("http_requests_total", 'status=~"5..|429|422"', "histogram_quantile"), nothing)
     assert await sample(url) == Sample(0.0, 0.0, None)
 
 

@@ -38,6 +38,12 @@ def succeed_from_a_cache(outcome: str, source: str) -> None:
     succeed(source)
 
 
+def succeed_by_run_from_a_cache(outcome: str, directory: str) -> None:
+    """As `succeed_by_run`; what became of the request to the cache is in the file `outcome`."""
+    with open(outcome) as file:
+        succeed_from_a_cache(file.read(), f"{directory}/{option('--run-id')}")
+
+
 def wait_then_succeed(fifo: str, source: str, value: str = "{}") -> None:
     """As `succeed`, once somebody has opened the fifo for writing and closed it."""
     with open(fifo) as file:

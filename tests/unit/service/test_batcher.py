@@ -54,6 +54,7 @@ Submit = Callable[..., Pending]
 @pytest_asyncio.fixture
 async def make() -> AsyncIterator[Callable[..., tuple[Batcher, list[tuple[int, str | None]]]]]:
     executors = []
+    refused: list[str] = []
 
     def made(threads: int = 1, batch_rows: int = 8, waiting_rows: int = 10) -> Any:
         executors.append(ThreadPoolExecutor(threads))
@@ -64,6 +65,7 @@ async def make() -> AsyncIterator[Callable[..., tuple[Batcher, list[tuple[int, s
             batch_rows=batch_rows,
             waiting_rows=waiting_rows,
             observe=lambda rows, seconds, trace_id: seen.append((rows, trace_id)),
+            refused=refused.append,
         )
         return batcher, seen
 

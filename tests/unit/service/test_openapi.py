@@ -57,15 +57,15 @@ def test_every_route_that_can_fail_documents_its_problems(document: dict[str, An
     statuses: dict[str, set[str]] = {}
     for path, _, operation in operations(document):
         statuses[path] = statuses.get(path, set()) | set(operation["responses"]) - {"200"}
-    assert statuses["/predict"] == {"400", "408", "413", "415", "422", "500", "503"}
+    assert statuses["/predict"] == {"400", "408", "413", "415", "422", "429", "500", "503"}
     assert statuses["/train"] == {"202", "400", "408", "409", "413", "415", "422", "429", "500", "503", "504"}
     assert statuses["/train/jobs/{job_id}"] == {"404", "409", "422"}
     assert statuses["/model/load/{run_id}"] == {"202", "401", "404", "422", "429", "500", "503", "504"}
     assert statuses["/model/info"] == {"503"}
     assert statuses["/health/ready"] == {"503"}
-    assert statuses["/v2/models/{name}/infer"] == {"400", "404", "408", "413", "415", "500", "503"}
+    assert statuses["/v2/models/{name}/infer"] == {"400", "404", "408", "413", "415", "429", "500", "503"}
     assert statuses["/v2/models/{name}/ready"] == {"404", "503"}
-    assert statuses["/invocations"] == {"400", "408", "413", "415", "422", "500", "503"}
+    assert statuses["/invocations"] == {"400", "408", "413", "415", "422", "429", "500", "503"}
 
 
 def test_problems_are_problem_details_with_true_examples(document: dict[str, Any]) -> None:

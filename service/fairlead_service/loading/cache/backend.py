@@ -9,6 +9,10 @@ class CacheError(Exception):
     """The cache cannot be used now; the load goes on without it. The message names the place and what is wrong."""
 
 
+class AwayError(CacheError):
+    """It does not answer, to whatever question."""
+
+
 class Held(NamedTuple):
     """An entry as the eviction sees it."""
 

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from fairlead_service.loading import loader, reference
 from fairlead_service.loading.cache import entry, question
-from fairlead_service.loading.cache.backend import Backend, CacheError
+from fairlead_service.loading.cache.backend import AwayError, Backend, CacheError
 from fairlead_service.loading.cache.entry import CorruptError
 from fairlead_service.loading.loader import LoadOptions
 from fairlead_service.loading.source import Source
@@ -24,7 +24,7 @@ from fairlead_service.models import bundle
 from fairlead_service.models.bundle import Bundle
 from fairlead_service.observability.stages import stage
 
-Outcome = Literal["hit", "miss", "stored", "corrupt", "error"]
+Outcome = Literal["hit", "miss", "stored", "corrupt", "error", "unavailable"]
 Report = Callable[[Outcome, str], None]
 """Called with what became of a request to the cache, and a sentence."""
 Load = Callable[[str, LoadOptions], Bundle]
@@ -139,7 +139,8 @@ class BundleCache:
 
     def _fail(self, error: CacheError) -> None:
         self._works = False
-        self._report("error", f"the load goes on without the cache: {error}")
+        outcome: Outcome = "unavailable" if isinstance(error, AwayError) else "error"
+        self._report(outcome, f"the load goes on without the cache: {error}")
 
 
 @dataclass(frozen=True)

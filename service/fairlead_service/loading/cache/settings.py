@@ -8,9 +8,12 @@ from urllib.parse import unquote, urlsplit
 
 from fairlead_service import contract
 from fairlead_service.loading.cache.backend import Backend, CacheError
+from fairlead_service.loading.cache.bounded import BoundedBackend
 
 DEFAULT_MAX_BYTES: Final = 4 * 2**30
 DEFAULT_WAIT_SECONDS: Final = 60.0
+DEFAULT_TIMEOUT_SECONDS: Final = 60.0
+ENV_TIMEOUT_SECONDS: Final = "FAIRLEAD_CACHE_TIMEOUT_SECONDS"
 ENV_WAIT_SECONDS: Final = "FAIRLEAD_CACHE_WAIT_SECONDS"
 _FILE: Final = "_FILE"
 
@@ -23,6 +26,8 @@ class CacheSettings:
     """Of all entries together."""
     wait_seconds: float = DEFAULT_WAIT_SECONDS
     """How long to wait for somebody else's download before making one's own."""
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    """How long one reading or writing of an entry may take; 512 MiB, Redis' largest, take 9 MiB/s in that time."""
     password: str | None = field(default=None, repr=False)
     signing_key: str | None = field(default=None, repr=False)
     ca: str | None = None
@@ -44,6 +49,7 @@ class CacheSettings:
             url=url,
             max_bytes=int(_number(environment, contract.ENV_CACHE_MAX_BYTES, DEFAULT_MAX_BYTES)),
             wait_seconds=_number(environment, ENV_WAIT_SECONDS, DEFAULT_WAIT_SECONDS),
+            timeout_seconds=_number(environment, ENV_TIMEOUT_SECONDS, DEFAULT_TIMEOUT_SECONDS),
             password=_secret(environment, contract.ENV_CACHE_PASSWORD),
             signing_key=signing_key,
             ca=_secret(environment, contract.ENV_CACHE_CA),
@@ -51,6 +57,9 @@ class CacheSettings:
 
     def backend(self) -> Backend:
         """Connects to nothing yet. Raises CacheError for a URL of another form."""
+        return BoundedBackend(self._backend(), self.timeout_seconds)
+
+    def _backend(self) -> Backend:
         parts = urlsplit(self.url)
         if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
             from fairlead_service.loading.cache.directory import DirectoryBackend

@@ -21,7 +21,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.lock import Lock
 from redis.retry import Retry
 
-from fairlead_service.loading.cache.backend import CacheError, Held, victims
+from fairlead_service.loading.cache.backend import AwayError, CacheError, Held, victims
 
 _PREFIX: Final = "{fairlead-bundles}"
 _USED: Final = f"{_PREFIX}:used"
@@ -102,7 +102,9 @@ class RedisBackend:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (RedisError, OSError, ValueError) as error:
+        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+            raise AwayError(f"{self.place}: {type(error).__name__}: {error}") from error
+        except (RedisError, ValueError) as error:
             raise CacheError(f"{self.place}: {type(error).__name__}: {error}") from error
 
 
