@@ -2,11 +2,12 @@
 
 Helm reads only files inside the chart, hence copies of the CRD, the operator's rules and the dashboards. The tables in
 the charts' README.md come from the comments in values.yaml, Argo CD's ConfigMap from the Lua file its tests run,
-docs/metrics.md from the programs' registries.
+docs/metrics.md from the programs' registries; what `kubectl fairlead doctor` expects from the CRD and the rules.
 `--check` changes nothing and ends with 1 if anything is out of date.
 """
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from fairlead_kubectl.expected import fields_of
 from tools import catalogue
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,6 +99,15 @@ def argocd_config_map(health: str) -> str:
     )
 
 
+def expected(crd: str, rules: str) -> str:
+    """What `kubectl fairlead doctor` compares an installation with."""
+    (version,) = yaml.safe_load(crd)["spec"]["versions"]
+    fields = [
+        field for field in fields_of(version["schema"]["openAPIV3Schema"]) if field.startswith(("spec.", "status."))
+    ]
+    return json.dumps({"rules": yaml.safe_load(rules)["rules"], "fields": sorted(set(fields))}, indent=1) + "\n"
+
+
 def generated(root: Path) -> dict[Path, str]:
     """Every generated file and what it should contain."""
     copies = root / "charts/fairlead/files"
@@ -106,6 +117,10 @@ def generated(root: Path) -> dict[Path, str]:
     for chart in CHARTS:
         path = root / chart / "README.md"
         files[path] = readme(path.read_text(), (root / chart / "values.yaml").read_text())
+    manifests = root / "manifests"
+    files[root / "client/fairlead_kubectl/expected.json"] = expected(
+        (manifests / "crd.yaml").read_text(), (manifests / "operator-rules.yaml").read_text()
+    )
     files[root / "docs/metrics.md"] = catalogue.document()
     argocd = root / "manifests/argocd"
     files[argocd / "argocd-cm.yaml"] = argocd_config_map((argocd / "health.lua").read_text())
