@@ -78,6 +78,13 @@ class Cluster:
         """GET of a path of the API server, its proxies to Services and pods among them."""
         return self.run(self.command("get", "--raw", path))
 
+    def current_namespace(self) -> str:
+        """The one that was asked for, or the context's."""
+        if self.namespace:
+            return self.namespace
+        found = self.run(self.command("config", "view", "--minify", "--output", "jsonpath={..namespace}"))
+        return found.strip() or "default"
+
     def resource(self, name: str) -> Json:
         """A ModelDeployment. Raises AbsentError."""
         try:

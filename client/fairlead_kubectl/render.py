@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fairlead_kubectl import status as about
 from fairlead_kubectl.reading import Json, age, model, short
-from fairlead_kubectl.why import Diagnosis
+from fairlead_kubectl.why import Diagnosis, Link
 
 MARKS: Final = {
     "ok": ("✓", "green"),
@@ -56,7 +56,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """As kubectl's: no lines, headers in capitals."""
     found = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     for header in headers:
-        found.add_column(header.upper(), overflow="fold")
+        found.add_column(header.upper(), overflow="fold", no_wrap=header != headers[-1])
     for row in rows:
         found.add_row(
             *(cell if isinstance(cell, Text) else Text("-" if cell in (None, "") else str(cell)) for cell in row)
@@ -144,11 +144,7 @@ def history_table(rows: list[Json], now: datetime, whole: bool = False) -> Table
 
 def explanation(diagnosis: Diagnosis) -> Group:
     """`why`: the chain, the cause, what to do."""
-    chain = Table.grid(padding=(0, 1))
-    for link in diagnosis.chain:
-        chain.add_row(
-            Text("  " * link.depth).append_text(mark(link.state)), Text(f"{link.subject}: {link.text}", overflow="fold")
-        )
+    chain = Group(*(Padding(_link(link), (0, 0, 0, 2 * link.depth)) for link in diagnosis.chain))
     cause = diagnosis.cause
     parts: list[RenderableType] = [chain, Text(), mark(cause.health, cause.likely)]
     if cause.evidence:
@@ -160,6 +156,13 @@ def explanation(diagnosis: Diagnosis) -> Group:
         if step.command:
             parts.append(Text(f"      {step.command}", style="cyan"))
     return Group(*parts)
+
+
+def _link(link: Link) -> Table:
+    """What it says hangs beside its mark where it takes several lines."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(mark(link.state), Text(f"{link.subject}: {link.text}", overflow="fold"))
+    return grid
 
 
 def predictions(answer: Json) -> Group:

@@ -37,7 +37,7 @@ def survey(cluster: Cluster) -> Survey:
         crd=_ask(lambda: _object(cluster, "customresourcedefinitions.apiextensions.k8s.io", RESOURCE)),
         operators=operators,
         operator_rights=_ask(lambda: _operator_rights(cluster, operator)),
-        own_rights=_ask(lambda: _reviewed(cluster, [_review(*asked, cluster.namespace or "") for asked in OWN])),
+        own_rights=_ask(lambda: _own_rights(cluster)),
         metrics=_ask(lambda: _operator_metrics(cluster, operator)),
         mlflow=_ask(lambda: tuple(cluster.listed("deployments.apps", "--selector", _MLFLOW, everywhere=True))),
         prometheus=_ask(lambda: _scraped(cluster, _setting(operator, "FAIRLEAD_OPERATOR_PROMETHEUS_URL"))),
@@ -117,6 +117,10 @@ def _api_services(cluster: Cluster) -> dict[str, bool]:
         available = any(each["type"] == "Available" and each["status"] == "True" for each in conditions)
         found[one["spec"].get("group", "")] = available
     return found
+
+
+def _own_rights(cluster: Cluster) -> tuple[Right, ...]:
+    return _reviewed(cluster, [_review(*asked, cluster.current_namespace()) for asked in OWN])
 
 
 def _operator_rights(cluster: Cluster, operator: Json | None) -> tuple[Right, ...]:

@@ -166,10 +166,12 @@ def _unlike(snapshot: Snapshot, pods: tuple[Pod, ...]) -> Cause | None:
     """The wanted model does not serve, and the operator knows why."""
     found = snapshot.condition("UpToDate") or {}
     reason, message = str(found.get("reason", "")), str(found.get("message", ""))
-    if found.get("status") == "True" or reason in _VAGUE:
+    if found.get("status") == "True" or reason in _VAGUE or reason in advice.WELL:
         return None
     known = advice.find(reason, message)
-    return Cause("unhealthy", reason, known.likely, message, known.steps) if known else None
+    if known is None:
+        return Cause("unhealthy", reason or "NotUpToDate", "The wanted model does not serve.", message)
+    return Cause("unhealthy", reason, known.likely, message, known.steps)
 
 
 def _of_pods(snapshot: Snapshot, pods: tuple[Pod, ...]) -> Cause | None:
