@@ -56,7 +56,7 @@ _MEMORY: Final = Step(
     '\'{"spec":{"resources":{"limits":{"memory":"4Gi"}}}}\'',
 )
 _IMAGE: Final = Advice(
-    "The node cannot get the image: its name is wrong, or the registry wants a credential.",
+    "The node cannot get the image: its name is wrong, or the registry does not answer or wants a credential.",
     (_DESCRIBE, Step("correct spec.image, or name the credential's Secret in spec.imagePullSecrets")),
 )
 _CRASHED: Final = Advice("A container ends by itself time and again.", (_PREVIOUS, _DESCRIBE))

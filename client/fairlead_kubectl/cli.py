@@ -12,6 +12,7 @@ from fairlead_kubectl.cluster import Cluster, ClusterError
 from fairlead_kubectl.commands import COMMANDS, OK, USAGE
 from fairlead_kubectl.decide import RefusedError
 from fairlead_kubectl.expected import VERSION
+from fairlead_kubectl.reading import printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return COMMANDS[options.command](options, cluster)
     except (ClusterError, RefusedError) as error:
-        print(f"kubectl fairlead: {error}", file=sys.stderr)
+        print(f"kubectl fairlead: {printable(str(error))}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         return OK

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fairlead_kubectl.reading import GROUP, OWNER_LABEL, Json, Snapshot, child_name
+from fairlead_kubectl.reading import GROUP, OWNER_LABEL, Json, Snapshot, child_name, printable
 
 RESOURCE: Final = f"modeldeployments.{GROUP}"
 OPERATOR: Final = "app.kubernetes.io/part-of=fairlead,app.kubernetes.io/component=operator"
@@ -65,7 +65,7 @@ class Cluster:
     def read(self, command: list[str], stdin: str | None = None) -> Any:
         """Its standard output as JSON; None if there is none."""
         text = self.run([*command, "--output", "json"], stdin)
-        return json.loads(text) if text.strip() else None
+        return printable(json.loads(text)) if text.strip() else None
 
     def listed(self, kinds: str, *arguments: str, everywhere: bool = False) -> list[Json]:
         """Objects of these kinds."""

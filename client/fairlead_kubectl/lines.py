@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from fairlead_kubectl.reading import printable
+
 _PREFIX: Final = re.compile(r"^\[pod/(?P<pod>[^/]+)/(?P<container>[^\]]+)\] ?(?P<line>.*)$", re.DOTALL)
 _STYLES: Final = {"debug": "dim", "info": "green", "warning": "yellow", "error": "red", "critical": "bold red"}
 _TOLD: Final = frozenset(
@@ -23,9 +25,10 @@ def pretty(line: str) -> Text:
     try:
         record = json.loads(said)
     except ValueError:
-        return where.append(said, style="not bold default")
+        return where.append(printable(said), style="not bold default")
+    record = printable(record)
     if not isinstance(record, dict):
-        return where.append(said, style="not bold default")
+        return where.append(printable(said), style="not bold default")
     return Text.assemble(
         (_clock(str(record.get("timestamp", ""))), "dim"),
         " ",

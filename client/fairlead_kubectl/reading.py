@@ -2,6 +2,7 @@
 passed in. Whatever is missing counts as not there yet."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ TRACK_LABEL: Final = "fairlead.dev/track"
 CANDIDATE: Final = "candidate"
 STABLE: Final = "stable"
 _SHORT_RUN: Final = 8
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,17 @@ def age(text: str | None, now: datetime) -> str:
     if hours >= 1:
         return f"{hours}h{minutes % 60}m" if minutes % 60 and hours < 10 else f"{hours}h"
     return f"{minutes}m{seconds % 60}s" if minutes and minutes < 10 else f"{minutes}m" if minutes else f"{seconds}s"
+
+
+def printable(found: Any) -> Any:
+    """Without control characters in any string of a document: what a pod or a model says may not steer a terminal."""
+    if isinstance(found, str):
+        return _CONTROL.sub(lambda one: f"\\x{ord(one[0]):02x}", found)
+    if isinstance(found, list):
+        return [printable(one) for one in found]
+    if isinstance(found, dict):
+        return {key: printable(value) for key, value in found.items()}
+    return found
 
 
 def told(text: str) -> Json | None:

@@ -25,6 +25,7 @@ MARKS: Final = {
     "unhealthy": ("✗", "red"),
 }
 _UNBOUNDED: Final = 10_000
+_BRIEF: Final = 100
 
 
 def console(stream: TextIO) -> Console:
@@ -78,7 +79,7 @@ def screen(document: Json, now: datetime) -> Group:
     if document["url"]:
         head.add_row(Text("url"), Text(document["url"]))
     title = Text.assemble(mark(document["health"]), " ", (f"{document['namespace']}/{document['name']}", "bold"))
-    parts: list[RenderableType] = [title.append(f"  {document['reason']}: {document['summary']}"), head]
+    parts: list[RenderableType] = [title.append(f"  {document['reason']}: {_brief(document['summary'])}"), head]
     if document["candidate"]:
         parts.append(_candidate(document["candidate"], now))
     parts.append(section("Pods", _pods(document["pods"], now)))
@@ -110,7 +111,7 @@ def _pods(pods: list[Json], now: datetime) -> RenderableType:
     rows = []
     for pod in sorted(pods, key=lambda pod: (pod["track"], pod["name"])):
         trouble = pod["trouble"]
-        text = f"{pod['text']}: {trouble['message']}" if trouble and trouble["message"] else pod["text"]
+        text = f"{pod['text']}: {_brief(trouble['message'])}" if trouble and trouble["message"] else pod["text"]
         rows.append(
             (
                 mark(pod["state"]),
@@ -123,6 +124,11 @@ def _pods(pods: list[Json], now: datetime) -> RenderableType:
             )
         )
     return table(("", "pod", "track", "run", "restarts", "age", "state"), rows)
+
+
+def _brief(text: str) -> str:
+    """`why` has all of it."""
+    return text if len(text) <= _BRIEF else f"{text[:_BRIEF]} …"
 
 
 def _failure(failure: Json, now: datetime) -> Text:

@@ -85,10 +85,7 @@ def _values(snapshot: Snapshot, pods: tuple[Pod, ...]) -> dict[str, str]:
 
 def _chain(snapshot: Snapshot, pods: tuple[Pod, ...]) -> Iterator[Link]:
     yield _resource(snapshot)
-    for kind in ("ModelResolved", "UpToDate", "Ready", "Autoscaled", "DataDrift"):
-        found = snapshot.condition(kind)
-        if found is not None:
-            yield Link(kind, _condition_state(kind, found), f"{found.get('reason')}: {found.get('message')}", 1)
+    yield from _conditions(snapshot)
     for deployment in snapshot.deployments:
         yield _deployment(deployment)
     for pod in sorted(pods, key=lambda pod: (pod.track, pod.name)):
@@ -102,6 +99,18 @@ def _chain(snapshot: Snapshot, pods: tuple[Pod, ...]) -> Iterator[Link]:
     if failure and snapshot.reason("UpToDate") != "UpToDate":
         where = f"pod {failure['pod']}" if failure.get("pod") else "the registry"
         yield Link("last failure", "bad", f"{failure['reason']} of {where}: {failure.get('message', '')}", 1)
+
+
+def _conditions(snapshot: Snapshot) -> Iterator[Link]:
+    """A message that two of them have is told once."""
+    told: set[str] = set()
+    for kind in ("ModelResolved", "UpToDate", "Ready", "Autoscaled", "DataDrift"):
+        found = snapshot.condition(kind)
+        if found is not None:
+            message = str(found.get("message", ""))
+            said = "as above" if message in told else message
+            told.add(message)
+            yield Link(kind, _condition_state(kind, found), f"{found.get('reason')}: {said}", 1)
 
 
 def _resource(snapshot: Snapshot) -> Link:
@@ -129,6 +138,8 @@ def _deployment(raw: Json) -> Link:
     failure = _refused(raw)
     if failure:
         return Link(f"Deployment {raw['metadata']['name']}", "bad", failure, 1)
+    if not want:
+        return Link(f"Deployment {raw['metadata']['name']}", "ok", "no pods are wanted", 1)
     state: State = "ok" if ready >= want else "waiting"
     return Link(f"Deployment {raw['metadata']['name']}", state, f"{ready} of {want} pods are ready", 1)
 
