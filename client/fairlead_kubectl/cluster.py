@@ -119,9 +119,9 @@ class Cluster:
             return []
 
     @contextmanager
-    def following(self, command: list[str]) -> Iterator["subprocess.Popen[str]"]:
-        """A command whose output is read line by line, ended with the context."""
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    def following(self, command: list[str], stderr: int | None = None) -> Iterator["subprocess.Popen[str]"]:
+        """A command whose output is read line by line, ended with the context; its errors go where ours go."""
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
             try:
                 yield process
             finally:
@@ -131,7 +131,7 @@ class Cluster:
     def forwarded(self, namespace: str, target: str, port: int) -> Iterator[str]:
         """A base URL on this machine that leads to a Service or pod. Raises ClusterError."""
         command = self.command("port-forward", "--namespace", namespace, target, f":{port}")
-        with self.following(command) as process:
+        with self.following(command, subprocess.PIPE) as process:
             assert process.stdout is not None
             assert process.stderr is not None
             line = process.stdout.readline()

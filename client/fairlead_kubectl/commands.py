@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,9 +15,9 @@ from rich.live import Live
 from rich.text import Text
 
 from fairlead_kubectl import api, decide, doctor, lines, render, status, why
-from fairlead_kubectl.cluster import FIELD_MANAGER, Cluster
+from fairlead_kubectl.cluster import FIELD_MANAGER, AbsentError, Cluster, ClusterError, ForbiddenError
 from fairlead_kubectl.decide import Action, AliasMove
-from fairlead_kubectl.reading import OWNER_LABEL, TRACK_LABEL, child_name
+from fairlead_kubectl.reading import OWNER_LABEL, TRACK_LABEL, Json, child_name
 from fairlead_kubectl.survey import survey
 
 Command = Callable[[argparse.Namespace, Cluster], int]
@@ -39,24 +40,29 @@ def show_status(options: argparse.Namespace, cluster: Cluster) -> int:
 def _watch(options: argparse.Namespace, cluster: Cluster) -> int:
     """Until Ctrl-C. On a terminal in place; else another screen, or another JSON line, whenever something changed."""
     out = render.console(sys.stdout)
-    before: Any = None
-    with Live(console=out, auto_refresh=False, transient=False) if out.is_terminal else _Quiet() as live:
+    document = before = status.document(cluster.snapshot(options.name))
+    in_place = out.is_terminal and options.output != "json"
+    if not in_place:
+        _print_changed(options, document)
+    with Live(console=out, auto_refresh=False) if in_place else nullcontext() as live:
         while True:
-            document = status.document(cluster.snapshot(options.name))
-            if isinstance(live, Live) and options.output != "json":
+            if live is not None:
                 live.update(render.screen(document, datetime.now(UTC)), refresh=True)
             elif document != before:
                 _print_changed(options, document)
             before = document
             time.sleep(options.interval)  # pods, events and the resource change apart from each other
+            document = _again(options, cluster, document)
 
 
-class _Quiet:
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
+def _again(options: argparse.Namespace, cluster: Cluster, known: Json) -> Json:
+    """What there is now; what was known if the cluster does not answer for a while. Raises AbsentError."""
+    try:
+        return status.document(cluster.snapshot(options.name))
+    except (AbsentError, ForbiddenError):
+        raise
+    except ClusterError as error:
+        return known | {"summary": f"{error} (what follows may be old)", "health": "unknown"}
 
 
 def _print_changed(options: argparse.Namespace, document: Any) -> None:
@@ -157,15 +163,16 @@ def show_logs(options: argparse.Namespace, cluster: Cluster) -> int:
         selector += f",{TRACK_LABEL}={options.track}"
     flags = ["--all-containers", "--prefix", f"--tail={options.tail}", "--max-log-requests=100", "--ignore-errors"]
     flags += ["--follow"] if options.follow else []
-    out = render.console(sys.stdout)
     with cluster.following(cluster.scoped("logs", "--selector", selector, *flags)) as process:
         assert process.stdout is not None
-        for line in process.stdout:
+        said = process.stdout if options.follow else lines.in_order(process.stdout)
+        out = render.console(sys.stdout)
+        for line in said:
             if options.output == "json":
                 print(line, end="", flush=True)
             else:
                 render.show(out, lines.pretty(line))
-    return OK
+        return OK if process.wait() == 0 else USAGE  # kubectl has said why
 
 
 def predict(options: argparse.Namespace, cluster: Cluster) -> int:

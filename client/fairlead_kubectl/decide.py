@@ -130,7 +130,7 @@ def rollback(snapshot: Snapshot, pin: bool = False, move_alias: bool = False) ->
         wants = {"runID": good["runID"], "uri": None}
     named = wants["uri"] or f"run {wants['runID']}"
     sentence = f"spec.model becomes {named} ({model(good)}), and the pods roll to it as spec.rollout says"
-    warnings = tuple(_managed(snapshot.resource))
+    warnings = (*_on_trial(snapshot), *_managed(snapshot.resource))
     if alias:
         warnings = (f"it no longer follows the alias {alias['alias']}; name {uri} again later", *warnings)
     return Action(sentence, {"spec": {"model": wants}}, warnings)
@@ -144,7 +144,8 @@ def _by_alias(snapshot: Snapshot, good: Json, name: str, alias: str, move: bool)
         )
     if not move:
         raise RefusedError(
-            f"spec.model follows the alias {alias} of {name}, which has to be moved back to version {version} "
+            "".join(f"{hint}\n" for hint in _on_trial(snapshot))
+            + f"spec.model follows the alias {alias} of {name}, which has to be moved back to version {version} "
             f"(run {short(good['runID'])}). Either move it in MLflow, for all who follow it:\n"
             f"  kubectl fairlead rollback {snapshot.name} --namespace {snapshot.namespace} --move-alias\n"
             f"or let this resource name the version itself:\n"
@@ -152,6 +153,12 @@ def _by_alias(snapshot: Snapshot, good: Json, name: str, alias: str, move: bool)
         )
     sentence = f"in MLflow, the alias {alias} of {name} moves to version {version} (run {short(good['runID'])})"
     return AliasMove(sentence, name, alias, version, ("everything that follows this alias goes back, too",))
+
+
+def _on_trial(snapshot: Snapshot) -> Iterator[str]:
+    candidate = snapshot.status.get("candidate") or {}
+    if candidate.get("step") is not None and not candidate.get("promotedAt"):
+        yield f"{model(candidate)} is only a canary: kubectl fairlead abort takes it back and leaves spec.model alone"
 
 
 def _annotation(name: str, value: str) -> Json:

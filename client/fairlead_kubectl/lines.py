@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from rich.text import Text
@@ -39,6 +39,26 @@ def pretty(line: str) -> Text:
         (_rest(record), "dim"),
         (_exception(record), "red"),
     )
+
+
+def in_order(printed: Iterable[str]) -> list[str]:
+    """kubectl prints one pod after the other; here all lines are by their time, and one without stays behind its
+    container's last."""
+    keyed: list[tuple[str, str]] = []
+    last: dict[tuple[str, str], str] = {}
+    for line in printed:
+        found = _PREFIX.match(line)
+        source = (found["pod"], found["container"]) if found else ("", "")
+        last[source] = _time(found["line"] if found else line) or last.get(source, "")
+        keyed.append((last[source], line))
+    return [line for _, line in sorted(keyed, key=lambda pair: pair[0])]
+
+
+def _time(said: str) -> str:
+    try:
+        return str(json.loads(said).get("timestamp", ""))
+    except (ValueError, AttributeError):
+        return ""
 
 
 def _clock(timestamp: str) -> str:

@@ -72,6 +72,12 @@ def test_going_back_from_a_rollout_leads_to_what_serves() -> None:
     assert decide.target(of({"runID": BETTER}, REPLACED, candidate=ROLLING))["runID"] == GOOD
 
 
+def test_a_canary_is_rather_aborted() -> None:
+    found = decide.rollback(of({"runID": BETTER}, candidate=CANARY))
+    assert isinstance(found, Action)
+    assert "abort" in found.warnings[0]
+
+
 def test_without_a_past_there_is_no_way_back() -> None:
     with pytest.raises(RefusedError, match="historyLimit"):
         decide.rollback(of({"runID": GOOD}))

@@ -103,6 +103,20 @@ def test_log_lines_as_people_read_them() -> None:
     assert lines.pretty(f"[pod/fraud-1/server] {json.dumps(failed)}").plain.endswith("\nTraceback\nx")
 
 
+def test_lines_of_several_pods_are_put_in_order() -> None:
+    def line(pod: str, second: int) -> str:
+        return f'[pod/{pod}/server] {{"timestamp": "2026-11-26T12:00:0{second}.000+00:00"}}\n'
+
+    bare = "[pod/a/server] no JSON\n"
+    assert lines.in_order([line("a", 1), bare, line("a", 4), line("b", 2), line("b", 3)]) == [
+        line("a", 1),
+        bare,
+        line("b", 2),
+        line("b", 3),
+        line("a", 4),
+    ]
+
+
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\n")))
 def test_a_line_in_another_form_stays_what_it_is(said: str) -> None:
     assume(not said.strip().startswith("{"))
