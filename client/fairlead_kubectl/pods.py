@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from fairlead_kubectl.reading import CANDIDATE, RUN_LABEL, STABLE, TRACK_LABEL, Json, condition, told
+from fairlead_kubectl.reading import CANDIDATE, REVISION_LABEL, RUN_LABEL, STABLE, TRACK_LABEL, Json, condition, told
 
 State = Literal["ok", "waiting", "bad"]
 _ON_ITS_WAY: Final = frozenset({"", "PodInitializing", "ContainerCreating"})
@@ -31,6 +31,8 @@ class Pod:
     restarts: int
     node: str
     created: str
+    revision: str = ""
+    """Digest of its template, as the status names it."""
     leaving: bool = False
 
 
@@ -52,6 +54,7 @@ def read(raw: Json) -> Pod:
         restarts=sum(int(one.get("restartCount", 0)) for one in _containers(status)),
         node=str((raw.get("spec") or {}).get("nodeName", "")),
         created=str(metadata.get("creationTimestamp", "")),
+        revision=labels.get(REVISION_LABEL, ""),
         leaving=leaving,
     )
 

@@ -14,6 +14,7 @@ GROUP: Final = "fairlead.dev"
 OWNER_LABEL: Final = "fairlead.dev/model-deployment"
 RUN_LABEL: Final = "fairlead.dev/run-id"
 TRACK_LABEL: Final = "fairlead.dev/track"
+REVISION_LABEL: Final = "fairlead.dev/revision"
 CANDIDATE: Final = "candidate"
 STABLE: Final = "stable"
 _SHORT_RUN: Final = 8

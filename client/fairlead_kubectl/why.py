@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from fairlead_kubectl import advice
@@ -36,6 +36,8 @@ class Cause:
     likely: str
     evidence: str = ""
     steps: tuple[Step, ...] = ()
+    pod: Pod | None = None
+    """The one that the steps are about."""
 
 
 @dataclass(frozen=True)
@@ -63,23 +65,22 @@ def diagnose(snapshot: Snapshot) -> Diagnosis:
     pods = tuple(read(raw) for raw in snapshot.pods)
     found = (cause for rule in _RULES if (cause := rule(snapshot, pods)) is not None)
     cause = next(found)
-    values = _values(snapshot, pods)
+    values = _values(snapshot, cause.pod)
     filled = tuple(step.filled(values) for step in cause.steps)
     filled = tuple(step for step in filled if "<" not in step.command)  # about a pod that there is not
-    cause = Cause(cause.health, cause.reason, cause.likely, cause.evidence, filled)
+    cause = replace(cause, steps=filled)
     return Diagnosis(snapshot.name, snapshot.namespace, tuple(_chain(snapshot, pods)), cause)
 
 
-def _values(snapshot: Snapshot, pods: tuple[Pod, ...]) -> dict[str, str]:
+def _values(snapshot: Snapshot, pod: Pod | None) -> dict[str, str]:
     values = {
         "name": snapshot.name,
         "flags": f"--namespace {snapshot.namespace}",
         "selector": f"fairlead.dev/model-deployment={child_name(snapshot.resource)}",
         "home": next((one["metadata"]["namespace"] for one in snapshot.operators or ()), "fairlead"),
     }
-    bad = next((pod for pod in pods if pod.trouble), None)
-    if bad is not None and bad.trouble is not None:
-        values |= {"pod": bad.name, "container": bad.trouble.container or "server"}
+    if pod is not None:
+        values |= {"pod": pod.name, "container": pod.trouble.container if pod.trouble else "server"}
     return values
 
 
@@ -188,28 +189,31 @@ def _unlike(snapshot: Snapshot, pods: tuple[Pod, ...]) -> Cause | None:
 def _of_pods(snapshot: Snapshot, pods: tuple[Pod, ...]) -> Cause | None:
     """What keeps pods from starting; those that serve are not asked unless nothing else is wrong."""
     if refused := next(filter(None, map(_refused, snapshot.deployments)), ""):
-        return _known("ReplicaFailure", refused, "")
+        return _known("ReplicaFailure", refused)
     bad = [(pod, pod.trouble) for pod in pods if pod.trouble is not None and not pod.leaving]
     if bad:
-        pod, trouble = max(bad, key=lambda pair: _weight(pair[1]))
-        return _known(trouble.reason, trouble.message, f"pod {pod.name}: ")
+        tried = snapshot.status.get("candidate") or snapshot.status.get("serving") or {}
+        pod, trouble = max(bad, key=lambda pair: _weight(pair[0], pair[1], tried.get("revision", "")))
+        return _known(trouble.reason, trouble.message, pod)
     late = [event for event in snapshot.events if event.get("reason") in _MOUNTING]
     if late and any(pod.state == "waiting" for pod in pods):
-        return _known("FailedMount", str(late[-1].get("message", "")), "")
+        stuck = next(pod for pod in pods if pod.state == "waiting")
+        return _known("FailedMount", str(late[-1].get("message", "")), stuck)
     return None
 
 
-def _weight(trouble: Trouble) -> bool:
-    return trouble.reason in advice.TABLE
+def _weight(pod: Pod, trouble: Trouble, tried: str) -> tuple[bool, bool, str]:
+    """Pods of what is tried now count more than those of what was tried before, and the newest most."""
+    return pod.revision == tried, trouble.reason in advice.TABLE, pod.created
 
 
-def _known(reason: str, message: str, where: str) -> Cause:
+def _known(reason: str, message: str, pod: Pod | None = None) -> Cause:
     found = advice.find(reason, message)
-    evidence = f"{where}{message or reason}"
+    evidence = f"pod {pod.name}: {message or reason}" if pod else message
     if found is None:
         look = Step("see its events", "kubectl describe pod <pod> <flags>")
-        return Cause("unhealthy", reason, f"A pod does not start: {reason}.", evidence, (look,))
-    return Cause("unhealthy", reason, found.likely, evidence, found.steps)
+        return Cause("unhealthy", reason, f"A pod does not start: {reason}.", evidence, (look,), pod)
+    return Cause("unhealthy", reason, found.likely, evidence, found.steps, pod)
 
 
 def _vague(snapshot: Snapshot, pods: tuple[Pod, ...]) -> Cause | None:

@@ -83,6 +83,21 @@ def test_pods_say_why_a_rollout_does_not_go_on(one: dict[str, Any], reason: str,
     assert any(link.depth == 3 and link.text.startswith(reason) for link in found.chain)
 
 
+def test_pods_of_what_was_tried_before_do_not_mislead() -> None:
+    """The old template's pods may still be there, and fail for another reason."""
+    before = pod(waiting("server", "ErrImagePull", "no such image"), labels={"fairlead.dev/revision": "old"})
+    unschedulable = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "Insufficient cpu",
+    }
+    now = pod(conditions=[unschedulable], labels={"fairlead.dev/revision": "new"})
+    md = resource(condition("UpToDate", "False", "RolloutInProgress"), candidate={"runID": "a", "revision": "new"})
+    for pods in ((before, now), (now, before)):
+        assert diagnose(snapshot(md, *pods)).cause.reason == "Unschedulable"
+
+
 def test_a_rollout_without_trouble_is_waited_for() -> None:
     found = diagnose(snapshot(ROLLING, pod(waiting("server", "PodInitializing"))))
     assert (found.cause.health, found.cause.reason) == ("waiting", "RolloutInProgress")
