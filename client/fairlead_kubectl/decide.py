@@ -94,15 +94,14 @@ def abort(snapshot: Snapshot) -> Action:
 
 
 def target(snapshot: Snapshot) -> Json:
-    """The last good model: what serves, while another one takes its place; else the newest that was replaced and has
-    not been rejected. Raises RefusedError."""
-    serving, candidate = snapshot.status.get("serving"), snapshot.status.get("candidate")
-    if candidate and serving and candidate["runID"] != serving["runID"]:
+    """The last good model: what serves, while another one is wanted that is on trial or was rejected; else the newest
+    that was replaced. Raises RefusedError."""
+    serving = snapshot.status.get("serving") or {}
+    wanted = [snapshot.status.get("candidate"), *(snapshot.status.get("rejected") or [])]
+    if serving and any(one and one["runID"] != serving["runID"] for one in wanted):
         return dict(serving)
-    rejected = {one["runID"] for one in snapshot.status.get("rejected") or []}
-    now = (serving or {}).get("runID")
     for entry in snapshot.status.get("history") or []:
-        if entry["verdict"] == "Replaced" and entry["runID"] != now and entry["runID"] not in rejected:
+        if entry["verdict"] == "Replaced" and entry["runID"] != serving.get("runID"):
             return dict(entry)
     limit = snapshot.spec.get("historyLimit", 10)
     raise RefusedError(

@@ -62,14 +62,14 @@ def test_going_back_keeps_the_way_a_model_is_named(model: dict[str, Any], wants:
 
 def test_the_model_to_go_back_to_is_the_newest_that_was_good() -> None:
     rejected = {"runID": BETTER, "verdict": "Rejected: AnalysisFailed"}
-    once_good = {"runID": "d" * 32, "verdict": "Replaced"}
-    past = (rejected, {**REPLACED, "runID": GOOD}, once_good, REPLACED)
-    found = of({"runID": GOOD}, *past, rejected=[{"runID": "d" * 32, "reason": "LoadFailed"}])
-    assert decide.target(found)["runID"] == OLDER
+    assert decide.target(of({"runID": GOOD}, rejected, {**REPLACED, "runID": GOOD}, REPLACED))["runID"] == OLDER
 
 
-def test_going_back_from_a_rollout_leads_to_what_serves() -> None:
+def test_going_back_from_what_did_not_make_it_leads_to_what_serves() -> None:
+    """Not to the model before it: nobody asked to leave that one."""
+    rejected = [{"runID": BETTER, "reason": "AnalysisFailed"}]
     assert decide.target(of({"runID": BETTER}, REPLACED, candidate=ROLLING))["runID"] == GOOD
+    assert decide.target(of({"runID": BETTER}, REPLACED, rejected=rejected))["runID"] == GOOD
 
 
 def test_a_canary_is_rather_aborted() -> None:
@@ -140,16 +140,18 @@ ENTRIES = st.lists(
 )
 
 
-@given(ENTRIES, st.lists(RUNS, max_size=2))
-def test_nobody_goes_back_to_what_serves_or_was_rejected(entries: list[Any], rejected: list[str]) -> None:
-    md = of({"runID": GOOD}, *entries, rejected=[{"runID": run, "reason": "LoadFailed"} for run in rejected])
+@given(ENTRIES, st.lists(RUNS, max_size=2), st.none() | RUNS)
+def test_nobody_goes_back_to_what_was_not_good(entries: list[Any], rejected: list[str], candidate: str | None) -> None:
+    trial = {"candidate": {"runID": candidate}} if candidate else {}
+    md = of({"runID": BETTER}, *entries, rejected=[{"runID": run, "reason": "LoadFailed"} for run in rejected], **trial)
     try:
         found = decide.target(md)["runID"]
     except RefusedError:
         return
-    assert found != GOOD
-    assert found not in rejected
-    assert any(entry["runID"] == found and entry["verdict"] == "Replaced" for entry in entries)
+    if found == GOOD:
+        assert {*rejected, candidate} - {GOOD, None}, "it serves and is wanted: that is no way back"
+    else:
+        assert any(entry["runID"] == found and entry["verdict"] == "Replaced" for entry in entries)
 
 
 def test_nothing_on_trial_says_what_there_is() -> None:
