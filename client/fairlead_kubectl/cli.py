@@ -14,6 +14,8 @@ from fairlead_kubectl.decide import RefusedError
 from fairlead_kubectl.expected import VERSION
 from fairlead_kubectl.reading import printable
 
+_SHORTEST, _LONGEST = 0.2, 3600.0
+
 
 def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
@@ -36,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
 
     status = add("status", "what serves, what is on trial, which pods there are, on one screen", output=True)
     status.add_argument("-w", "--watch", action="store_true", help="until Ctrl-C")
-    status.add_argument("--interval", type=float, default=2.0, metavar="SECONDS", help="of --watch (%(default)s)")
+    status.add_argument("--interval", type=_seconds, default=2.0, metavar="SECONDS", help="of --watch (%(default)s)")
     add("why", "what is wrong, from the resource down to the container, and what to do", output=True)
     add("history", "what served and what was rejected, with run IDs", output=True)
     add("doctor", "whether Fairlead's installation in this cluster is what it should be", named=False, output=True)
@@ -64,6 +66,17 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("-f", "--file", required=True, help="JSON: rows, or a /predict body; - reads standard input")
     predict.add_argument("--candidate", action="store_true", help="ask the canary alone")
     return top
+
+
+def _seconds(text: str) -> float:
+    """Of a pause that does not keep the API server busy."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds from {_SHORTEST} to {_LONGEST}, not {text!r}")
+    return seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -57,6 +57,8 @@ def _ask(question: Callable[[], T]) -> T | Unknown:
         return Unknown(str(error), absent=True)
     except ClusterError as error:
         return Unknown(str(error))
+    except (ValueError, KeyError) as error:  # a proxy's page, or another version's form
+        return Unknown(f"the answer is not understood: {error!r}")
 
 
 def _object(cluster: Cluster, kind: str, name: str) -> Json:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -172,6 +173,8 @@ def test_a_canary_is_seen_asked_and_promoted(trial: Namespace, models: Models, p
 
     trial.await_("fraud", "UpToDate")
     assert trial.get("fraud")["status"]["serving"]["runID"] == models.better
+    audit = trial.cluster.kubectl("logs", "--namespace", NAMESPACE, "deployment/fairlead-operator", "--since=5m")
+    assert any(trial.name in line and '"by":"kubectl-fairlead"' in line for line in audit.splitlines())
     assert plugin("promote", "fraud", *here, "--yes").code == 2, "there is nothing on trial any more"
 
 
@@ -219,13 +222,54 @@ def test_going_back_along_an_alias(namespace: Namespace, models: Models, plugin:
     namespace.await_("fraud", f"{{.status.serving.runID}}={runs[0]}")
     namespace.await_("fraud", "UpToDate")
 
+    namespace.kubectl(
+        "apply", "--server-side", "--force-conflicts", "--field-manager=argocd-controller", "-f", "-",
+        stdin=json.dumps(namespace.get("fraud") | {"metadata": {"name": "fraud"}, "status": {}}),
+    )  # fmt: skip
     pinned = plugin("rollback", "fraud", *here, "--yes", "--pin")
     assert pinned.code == 0, pinned.err
     assert "no longer follows the alias" in pinned.err
+    assert "Argo CD manages this object" in pinned.err
     assert namespace.get("fraud")["spec"]["model"] == {"uri": f"models:/{name}/2", "updatePolicy": "Auto"} | {
         "allowPickle": False
     }
     namespace.await_("fraud", f"{{.status.serving.runID}}={runs[1]}")
+
+
+def test_what_waits_for_approval_is_let_in(namespace: Namespace, models: Models, plugin: Plugin) -> None:
+    """Watched all the while: a state a line, until Ctrl-C."""
+    name = f"manual-{namespace.name}"
+    registered = {"model_name": name, "alias": "champion", "plots": False}
+    models.train("logistic_regression", **registered)
+    model = {"uri": f"models:/{name}@champion", "updatePolicy": "Manual"}
+    namespace.deploy("fraud", "", model=model, replicas=1)
+    namespace.await_("fraud", "UpToDate")
+    watch = [
+        "kubectl",
+        "fairlead",
+        "status",
+        "fraud",
+        "-n",
+        namespace.name,
+        "--watch",
+        "-o",
+        "json",
+        "--interval",
+        "0.5",
+    ]
+    with subprocess.Popen(watch, stdout=subprocess.PIPE, text=True, env=plugin.environment) as watching:
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["health"] == "ok"
+        second = models.train("logistic_regression", hyperparameters={"C": 0.1}, **registered)["run_id"]
+        waiting = next(line for line in map(json.loads, watching.stdout) if line["health"] != "ok")
+        assert (waiting["health"], waiting["reason"]) == ("attention", "UpdateAvailable")
+
+        assert plugin("promote", "fraud", "-n", namespace.name, "--yes").code == 0
+
+        serving = (line for line in map(json.loads, watching.stdout) if line["serving"]["runID"] == second)
+        assert next(serving)["name"] == "fraud"
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) == 0
 
 
 def test_an_installation_that_is_well(cluster: Cluster, plugin: Plugin) -> None:

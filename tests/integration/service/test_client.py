@@ -196,11 +196,15 @@ def test_what_passes_is_tried_again() -> None:
     assert paths == ["/predict"] * 4
 
 
-async def test_what_passes_is_tried_again_asynchronously() -> None:
-    with answering(AWAY, None, REFUSED, FINE) as (url, paths):
+async def test_what_passes_is_tried_again_asynchronously(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("a,b\n1,2\n")
+    with answering(AWAY, None, REFUSED, FINE, REFUSED, (418, {})) as (url, paths):
         async with AsyncClient(url, retries=QUICK) as client:
             assert (await client.predict([[1]])).run_id == "a"
-    assert paths == ["/predict"] * 4
+            with pytest.raises(ApiError, match="418"):
+                await client.train(file=path, target_column="b", **PLAIN)
+    assert paths == ["/predict"] * 4 + ["/train"] * 2
 
 
 @pytest.mark.parametrize("first", [None, AWAY], ids=["hung up", "503"])
