@@ -32,6 +32,7 @@ from fairlead.results import (
     TrainingJobs,
 )
 from fairlead.retries import Retries
+from fairlead.transport import Tls
 
 __all__ = [
     "Algorithm",
@@ -56,6 +57,7 @@ __all__ = [
     "Retries",
     "Run",
     "Runs",
+    "Tls",
     "Training",
     "TrainingJob",
     "TrainingJobs",

@@ -13,7 +13,7 @@ from fairlead.calls import POLL_SECONDS, Call
 from fairlead.errors import ApiError
 from fairlead.retries import Retries
 from fairlead.rows import Rows
-from fairlead.transport import Settings, pause, request, result, understand
+from fairlead.transport import Settings, Tls, pause, request, result, understand
 
 T = TypeVar("T")
 
@@ -21,9 +21,16 @@ T = TypeVar("T")
 class AsyncClient:
     """`Client` for asyncio: the same methods, arguments and errors, to be awaited, and an `async with` block."""
 
-    def __init__(self, url: str | None = None, *, api_key: str | None = None, retries: Retries | None = None) -> None:
-        self._settings = Settings.of(url, api_key, retries)
-        self._http = httpx.AsyncClient(base_url=self._settings.url, headers=dict(self._settings.headers))
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        retries: Retries | None = None,
+        tls: Tls | None = None,
+    ) -> None:
+        self._settings = Settings.of(url, api_key, retries, tls)
+        self._http = httpx.AsyncClient(**self._settings.http)
 
     async def __aenter__(self) -> Self:
         return self
@@ -127,7 +134,7 @@ class AsyncClient:
         attempt = 1
         while True:
             try:
-                with request(call) as asked:
+                with request(self._settings, call) as asked:
                     return understand(call, await self._http.request(**asked))
             except (ApiError, httpx.TransportError) as error:
                 await asyncio.sleep(pause(self._settings, call, attempt, error))

@@ -13,7 +13,7 @@ from fairlead.calls import POLL_SECONDS, Call
 from fairlead.errors import ApiError
 from fairlead.retries import Retries
 from fairlead.rows import Rows
-from fairlead.transport import Settings, pause, request, result, understand
+from fairlead.transport import Settings, Tls, pause, request, result, understand
 
 T = TypeVar("T")
 
@@ -21,14 +21,22 @@ T = TypeVar("T")
 class Client:
     """Fairlead's API, or the pods of one model (which predict only).
 
-    `url` and `api_key` come from `FAIRLEAD_URL` and `FAIRLEAD_API_KEY` where they are not given. Every method raises
-    `ApiError` for what the server refuses and `UnreachableError` if there is no answer; what passes by itself is tried
-    again first (`retries`). One client may be used by several threads; close it, or use it in a `with` block.
+    `url` and `api_key` come from `FAIRLEAD_URL` and `FAIRLEAD_API_KEY` where they are not given; `tls` says whom to
+    trust where the URL is https. Every method raises `ApiError` for what the server refuses and `UnreachableError` if
+    there is no answer; what passes by itself is tried again first (`retries`). One client may be used by several
+    threads; close it, or use it in a `with` block.
     """
 
-    def __init__(self, url: str | None = None, *, api_key: str | None = None, retries: Retries | None = None) -> None:
-        self._settings = Settings.of(url, api_key, retries)
-        self._http = httpx.Client(base_url=self._settings.url, headers=dict(self._settings.headers))
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        retries: Retries | None = None,
+        tls: Tls | None = None,
+    ) -> None:
+        self._settings = Settings.of(url, api_key, retries, tls)
+        self._http = httpx.Client(**self._settings.http)
 
     def __enter__(self) -> Self:
         return self
@@ -130,7 +138,7 @@ class Client:
         attempt = 1
         while True:
             try:
-                with request(call) as asked:
+                with request(self._settings, call) as asked:
                     return understand(call, self._http.request(**asked))
             except (ApiError, httpx.TransportError) as error:
                 time.sleep(pause(self._settings, call, attempt, error))

@@ -2,10 +2,12 @@
 
 import os
 import random
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from os import PathLike
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -24,13 +26,34 @@ _CONNECT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
+class Tls:
+    """How a server with https is known, and who the client is to it, where the usual authorities do not do."""
+
+    ca_file: str | PathLike[str] | None = None
+    """Certificates of the authorities to trust, in PEM; the system's without it."""
+    certificate_file: str | PathLike[str] | None = None
+    """The client's own, for servers that ask for one (mutual TLS)."""
+    key_file: str | PathLike[str] | None = None
+    server_name: str | None = None
+    """What the server's certificate has to be for, if not the URL's host: behind a port-forward `fraud.models.svc`."""
+
+    def context(self) -> ssl.SSLContext:
+        """Raises OSError, and its kind ssl.SSLError, for files that cannot be read or are no certificates."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.certificate_file is not None:
+            context.load_cert_chain(self.certificate_file, self.key_file)
+        return context
+
+
+@dataclass(frozen=True)
 class Settings:
     url: str
     headers: Mapping[str, str]
     retries: Retries
+    tls: Tls | None = None
 
     @classmethod
-    def of(cls, url: str | None, api_key: str | None, retries: Retries | None) -> "Settings":
+    def of(cls, url: str | None, api_key: str | None, retries: Retries | None, tls: Tls | None = None) -> "Settings":
         """What is not given comes from FAIRLEAD_URL and FAIRLEAD_API_KEY. ValueError for what is no URL, no key."""
         url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
         key = api_key or os.environ.get(KEY_VARIABLE)
@@ -39,14 +62,23 @@ class Settings:
         if key and not (key.isascii() and key.isprintable() and " " not in key):
             raise ValueError("the API key has characters that no key has; is there a line break at its end?")
         headers = {"user-agent": f"fairlead-python/{version('fairlead')}", "accept": "application/json"}
-        return cls(url.rstrip("/"), headers | ({"authorization": f"Bearer {key}"} if key else {}), retries or Retries())
+        headers |= {"authorization": f"Bearer {key}"} if key else {}
+        return cls(url.rstrip("/"), headers, retries or Retries(), tls)
+
+    @property
+    def http(self) -> dict[str, Any]:
+        """Arguments of httpx's clients."""
+        verify = self.tls.context() if self.tls is not None else True
+        return {"base_url": self.url, "headers": dict(self.headers), "verify": verify}
 
 
 @contextmanager
-def request(call: Call[Any]) -> Iterator[dict[str, Any]]:
+def request(settings: Settings, call: Call[Any]) -> Iterator[dict[str, Any]]:
     """Arguments of httpx's `request`; an upload's file is open while the context lasts."""
     timeout = httpx.Timeout(call.seconds, connect=_CONNECT_SECONDS)
     asked: dict[str, Any] = {"method": call.method, "url": call.path, "params": call.parameters, "timeout": timeout}
+    if settings.tls is not None and settings.tls.server_name is not None:
+        asked["extensions"] = {"sni_hostname": settings.tls.server_name}
     if call.upload is not None:
         with call.upload.path.open("rb") as file:
             parts = {"request": call.upload.request.decode()}

@@ -42,20 +42,19 @@ def parser() -> argparse.ArgumentParser:
     add("why", "what is wrong, from the resource down to the container, and what to do", output=True)
     add("history", "what served and what was rejected, with run IDs", output=True)
     add("doctor", "whether Fairlead's installation in this cluster is what it should be", named=False, output=True)
-    for name, text in (
-        ("promote", "let a canary, or a model that waits for approval, take the serving model's place"),
-        ("abort", "take a canary back"),
-        ("rollback", "go back to the model that served before"),
-    ):
+
+    def add_decision(name: str, text: str) -> argparse.ArgumentParser:
         one = add(name, text)
         one.add_argument("-y", "--yes", action="store_true", help="do not ask")
         one.add_argument("--dry-run", action="store_true", help="only print the command that would do it")
-        if name == "rollback":
-            which = one.add_mutually_exclusive_group()
-            which.add_argument("--pin", action="store_true", help="name the version in spec.model instead of an alias")
-            which.add_argument(
-                "--move-alias", action="store_true", help="move the alias in MLflow, through Fairlead's API"
-            )
+        return one
+
+    add_decision("promote", "let a canary, or a model that waits for approval, take the serving model's place")
+    add_decision("abort", "take a canary back")
+    rolled_back = add_decision("rollback", "go back to the model that served before")
+    which = rolled_back.add_mutually_exclusive_group()
+    which.add_argument("--pin", action="store_true", help="name the version in spec.model instead of an alias")
+    which.add_argument("--move-alias", action="store_true", help="move the alias in MLflow, through Fairlead's API")
     logs = add("logs", "what the model's pods say, readable", output=True)
     logs.add_argument("-f", "--follow", action="store_true", help="go on with the pods that there are now")
     logs.add_argument(
@@ -65,7 +64,19 @@ def parser() -> argparse.ArgumentParser:
     predict = add("predict", "send rows to the model's pods", output=True)
     predict.add_argument("-f", "--file", required=True, help="JSON: rows, or a /predict body; - reads standard input")
     predict.add_argument("--candidate", action="store_true", help="ask the canary alone")
+    for one in (rolled_back, predict):
+        _add_tls(one)
     return top
+
+
+def _add_tls(command: argparse.ArgumentParser) -> None:
+    """As kubectl calls them; these are about Fairlead's own ports, where they speak TLS."""
+    group = command.add_argument_group("where the model's pods, or Fairlead's API, speak TLS")
+    group.add_argument(
+        "--certificate-authority", metavar="FILE", help="who signed their certificate; else the system's"
+    )
+    group.add_argument("--client-certificate", metavar="FILE", help="yours, for mutual TLS")
+    group.add_argument("--client-key", metavar="FILE", help="its key")
 
 
 def _seconds(text: str) -> float:

@@ -88,7 +88,7 @@ class Cluster:
     def resource(self, name: str) -> Json:
         """A ModelDeployment. Raises AbsentError."""
         try:
-            found: Json = self.read(self.scoped("get", RESOURCE, name))
+            found: Json = self.read(self.scoped("get", RESOURCE, name, "--show-managed-fields"))
         except AbsentError as error:
             if "resource type" in str(error):
                 hint = "the cluster has no ModelDeployments: is Fairlead installed? kubectl fairlead doctor"

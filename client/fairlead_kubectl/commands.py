@@ -14,6 +14,7 @@ from typing import Any, Final
 from rich.live import Live
 from rich.text import Text
 
+from fairlead import Tls
 from fairlead_kubectl import api, decide, doctor, lines, render, status, why
 from fairlead_kubectl.cluster import FIELD_MANAGER, AbsentError, Cluster, ClusterError, ForbiddenError
 from fairlead_kubectl.decide import Action, AliasMove
@@ -134,7 +135,7 @@ def _act(options: argparse.Namespace, cluster: Cluster, decided: Callable[[Any],
     if isinstance(action, Action):
         print(cluster.run(cluster.command(*arguments)).strip())
     else:
-        print(api.move_alias(cluster, action))
+        print(api.move_alias(cluster, action, _tls(options)))
     print(f"watch it: kubectl fairlead status {snapshot.name} --namespace {snapshot.namespace} --watch")
     return OK
 
@@ -176,12 +177,16 @@ def show_logs(options: argparse.Namespace, cluster: Cluster) -> int:
 
 
 def predict(options: argparse.Namespace, cluster: Cluster) -> int:
-    answer = api.predict(cluster, options.name, options.file, options.candidate)
+    answer = api.predict(cluster, options.name, options.file, options.candidate, _tls(options))
     if options.output == "json":
         _print_json(asdict(answer))
     else:
         render.show(render.console(sys.stdout), render.predictions(asdict(answer)))
     return OK
+
+
+def _tls(options: argparse.Namespace) -> Tls:
+    return Tls(options.certificate_authority, options.client_certificate, options.client_key)
 
 
 def _print_json(document: Any) -> None:

@@ -84,17 +84,11 @@ def test_a_model_that_serves(namespace: Namespace, models: Models, plugin: Plugi
     assert plugin("history", "fraud", *here, "-o", "json").json[0]["verdict"] == "Serving"
     answer = plugin("predict", "fraud", *here, "-f", rows, "-o", "json").json
     assert (len(answer["predictions"]), answer["run_id"]) == (2, models.good)
+    wrong = plugin("predict", "fraud", *here, "-f", "-", stdin="[[1, 2]]")
+    assert (wrong.code, "30" in wrong.err) == (2, True), "the API's own words say how many features the model has"
     logs = plugin("logs", "fraud", *here, "--tail", "-1")
     assert "POST /predict 200" in logs.out
     assert "{" not in logs.out.splitlines()[0]
-
-
-def test_rows_that_the_model_does_not_take(namespace: Namespace, models: Models, plugin: Plugin) -> None:
-    namespace.deploy("fraud", models.good, replicas=1)
-    namespace.await_("fraud", "UpToDate")
-    said = plugin("predict", "fraud", "-n", namespace.name, "-f", "-", stdin="[[1, 2]]")
-    assert said.code == 2
-    assert "30" in said.err, "the API's own words say how many features the model has"
 
 
 TROUBLE: dict[str, tuple[dict[str, Any], str, str]] = {

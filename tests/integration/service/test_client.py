@@ -3,10 +3,12 @@
 import hashlib
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
 
-from fairlead import ApiError, AsyncClient, Client, JobError, Retries, TrainingJob, UnreachableError
+from fairlead import ApiError, AsyncClient, Client, JobError, Retries, Tls, TrainingJob, UnreachableError
 from tests.integration.service.conftest import ServerProcess, StartServer
+from tools.localcluster.certificates import Authority, Certificate
 
 IRIS = load_iris(as_frame=True)
 FRAME: pd.DataFrame = IRIS.data
@@ -173,14 +176,18 @@ class Answers(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def answering(*script: tuple[int, dict[str, str]] | None) -> Iterator[tuple[str, list[str]]]:
+def answering(
+    *script: tuple[int, dict[str, str]] | None, tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[str, list[str]]]:
     """A server that answers so; yields its URL and the paths that it was asked for."""
     paths: list[str] = []
     handler = type("Scripted", (Answers,), {"script": list(script), "paths": paths})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", paths
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}", paths
         server.shutdown()
         thread.join()
 
@@ -262,3 +269,34 @@ def test_another_program_at_that_port_is_found_out() -> None:
         pytest.raises(Exception, match="not as a Fairlead API does"),
     ):
         client.health()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with `ca.crt`, a server's and a client's certificate."""
+    made = Authority(tmp_path_factory.mktemp("certificates"))
+    made.make(
+        [Certificate("server", "server", alternative_names=("fraud.models.svc",)), Certificate("client", "client")]
+    )
+    return made.directory
+
+
+async def test_servers_and_clients_know_each_other_by_certificates(authority: Path) -> None:
+    """As through a port-forward: the host is this machine, the certificate is the Service's."""
+    asking = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority / "ca.crt")
+    asking.load_cert_chain(authority / "server.crt", authority / "server.key")
+    asking.verify_mode = ssl.CERT_REQUIRED
+    known = Tls(authority / "ca.crt", authority / "client.crt", authority / "client.key", "fraud.models.svc")
+    with answering(FINE, FINE, tls=asking) as (url, _):
+        with Client(url, tls=known, retries=QUICK) as client:
+            assert client.predict([[1]]).run_id == "a"
+        async with AsyncClient(url, tls=known, retries=QUICK) as later:
+            assert (await later.predict([[1]])).run_id == "a"
+        for wrong in (None, replace(known, ca_file=None), replace(known, server_name="other.models.svc")):
+            with (
+                Client(url, tls=wrong, retries=QUICK) as client,
+                pytest.raises(UnreachableError, match="CERTIFICATE_VERIFY"),
+            ):
+                client.predict([[1]])
+    with pytest.raises(OSError, match="No such file"):
+        Client(tls=Tls(ca_file="/none/ca.crt"))

@@ -52,8 +52,8 @@ def test_flags_reach_kubectl_and_its_error_the_person(
     assert main(["why", "fraud", "-n", "ml", "--context", "prod", "--kubeconfig", "/k"]) == 2
     said = capsys.readouterr().err
     assert "noise" not in said
-    asked = "--context prod --kubeconfig /k --namespace ml get modeldeployments.fairlead.dev fraud --output json"
-    assert said == f"kubectl fairlead: asked: {asked}\n"
+    asked = "--context prod --kubeconfig /k --namespace ml get modeldeployments.fairlead.dev fraud"
+    assert said.startswith(f"kubectl fairlead: asked: {asked} ")
 
 
 def test_flags_may_stand_before_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
