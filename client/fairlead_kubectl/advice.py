@@ -12,9 +12,9 @@ from fairlead_kubectl.reading import Json
 
 PROGRESS: Final = frozenset({"RolloutInProgress", "CanaryInProgress", "Starting", "Resolving"})
 """Nothing is wrong yet: time will tell."""
-WELL: Final = frozenset(
-    {"Serving", "Resolved", "UpToDate", "Suspended", "UpdateAvailable", "AutoscalerInPlace", "NotDrifted"}
-)
+FOR_PEOPLE: Final = frozenset({"Suspended", "UpdateAvailable"})
+"""The wanted model does not serve, and that is somebody's wish."""
+WELL: Final = FOR_PEOPLE | frozenset({"Serving", "Resolved", "UpToDate", "AutoscalerInPlace", "NotDrifted"})
 """Nothing is wrong."""
 
 

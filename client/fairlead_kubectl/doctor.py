@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from fairlead_kubectl.advice import PROGRESS, WELL
+from fairlead_kubectl.advice import FOR_PEOPLE, PROGRESS
 from fairlead_kubectl.expected import VERSION, fields, fields_of
 from fairlead_kubectl.reading import Json, condition
 
@@ -288,7 +288,7 @@ def _models(survey: Survey) -> Check:
 def _wrong(resource: Json) -> bool:
     for kind in ("Ready", "UpToDate"):
         found = condition(resource, kind) or {}
-        if found.get("status") != "True" and found.get("reason") not in PROGRESS | WELL:
+        if found.get("status") != "True" and found.get("reason") not in PROGRESS | FOR_PEOPLE:
             return True
     return False
 

@@ -128,7 +128,7 @@ def _condition_state(kind: str, found: Json) -> State:
         return "bad" if status == "True" else "ok"
     if status == "True":
         return "ok"
-    if reason in advice.WELL or reason in PROGRESS:
+    if reason in PROGRESS | advice.FOR_PEOPLE:
         return "waiting"
     return "unknown" if status == "Unknown" else "bad"
 
@@ -178,7 +178,7 @@ def _unlike(snapshot: Snapshot, pods: tuple[Pod, ...]) -> Cause | None:
     """The wanted model does not serve, and the operator knows why."""
     found = snapshot.condition("UpToDate") or {}
     reason, message = str(found.get("reason", "")), str(found.get("message", ""))
-    if found.get("status") == "True" or reason in _VAGUE or reason in advice.WELL:
+    if found.get("status") == "True" or reason in _VAGUE | advice.FOR_PEOPLE:
         return None
     known = advice.find(reason, message)
     if known is None:
