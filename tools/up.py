@@ -45,10 +45,10 @@ TRACED: dict[str, Any] = {"tracing": {"endpoint": f"http://{JAEGER}.{MONITORING}
 NEXT = f"""
 Your cluster is up. Things to try:
 
-  export KUBECONFIG={STATE.relative_to(ROOT)}/kubeconfig PATH={{path}}:$PATH
+  export KUBECONFIG={STATE.relative_to(ROOT)}/kubeconfig PATH={{path}}:$PWD/.venv/bin:$PATH
   kubectl get modeldeployments --all-namespaces
   kubectl describe modeldeployment {MODEL} --namespace {MODELS}
-  kubectl fairlead status {MODEL} --namespace {MODELS}                       # with .venv/bin in PATH
+  kubectl fairlead status {MODEL} --namespace {MODELS}
   kubectl port-forward --namespace {NAMESPACE} service/fairlead-api 8000     # then http://127.0.0.1:8000/docs
   kubectl port-forward --namespace {NAMESPACE} service/fairlead-mlflow 5000  # then http://127.0.0.1:5000
   make status · make stack · make test-cluster · make down
