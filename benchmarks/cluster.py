@@ -18,7 +18,7 @@ import urllib.request
 from datetime import date
 from pathlib import Path
 
-from examples import train_example
+from examples import breast_cancer
 from tests.cluster.steps import Models, Namespace, new_namespace
 from tools.cluster import Cluster, binaries
 from tools.run import answers
@@ -94,7 +94,7 @@ def operator_megabytes(cluster: Cluster) -> float:
 
 def main() -> int:
     cluster = Cluster(binaries())
-    data = train_example.read_data(train_example.DATA)
+    data = breast_cancer.read_data(breast_cancer.DATA)
     body = json.dumps({"features": data[0][:2]})
     models = Models(cluster, data)
     with new_namespace(cluster, f"bench-{os.getpid()}") as namespace:

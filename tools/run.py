@@ -180,7 +180,7 @@ def print_urls(api_port: int, mlflow_port: int) -> None:
   API      http://127.0.0.1:{api_port}       (try it: http://127.0.0.1:{api_port}/docs)
   MLflow   http://127.0.0.1:{mlflow_port}
 
-  In another terminal: python3 examples/train_example.py --url http://127.0.0.1:{api_port}
+  In another terminal: .venv/bin/python examples/train_example.py --url http://127.0.0.1:{api_port}
   Ctrl-C stops both.
 """,
         flush=True,

@@ -19,13 +19,14 @@ API_SERVICE = "v1beta1.external.metrics.k8s.io"
 NEXT = f"""
 Fairlead, Prometheus, KEDA and Jaeger run. Things to try:
 
-  export KUBECONFIG={STATE.relative_to(ROOT)}/kubeconfig PATH={{path}}:$PATH
+  export KUBECONFIG={STATE.relative_to(ROOT)}/kubeconfig PATH={{path}}:$PWD/.venv/bin:$PATH
   kubectl port-forward --namespace {MONITORING} service/{PROMETHEUS} 9090
   curl -s localhost:9090/api/v1/query --data-urlencode 'query=http_requests_total{{{{model_deployment="{MODEL}"}}}}'
   kubectl port-forward --namespace {MONITORING} service/{JAEGER} 16686
   curl -s 'localhost:16686/api/traces?service=fairlead-predictor&limit=1'
   kubectl port-forward --namespace {NAMESPACE} service/fairlead-api 8000  # then http://127.0.0.1:8000/docs
   kubectl describe modeldeployment {MODEL} --namespace {MODELS}
+  kubectl fairlead doctor
   kubectl get scaledobjects,hpa --all-namespaces
   make status · make test-cluster · make down
 """

@@ -2,11 +2,13 @@
 
 Helm reads only files inside the chart, hence copies of the CRD, the operator's rules and the dashboards. The tables in
 the charts' README.md come from the comments in values.yaml, Argo CD's ConfigMap from the Lua file its tests run,
-docs/metrics.md from the programs' registries, docs/reference from the CRD and the server's OpenAPI document.
+docs/metrics.md from the programs' registries, docs/reference from the CRD and the server's OpenAPI document; what
+`kubectl fairlead doctor` expects from the CRD and the rules.
 `--check` changes nothing and ends with 1 if anything is out of date.
 """
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from fairlead_kubectl.expected import fields_of
 from fairlead_service.access.roles import needed
 from fairlead_service.app import create_app
 from fairlead_service.settings import Settings
@@ -101,6 +104,15 @@ def argocd_config_map(health: str) -> str:
     )
 
 
+def expected(crd: str, rules: str) -> str:
+    """What `kubectl fairlead doctor` compares an installation with."""
+    (version,) = yaml.safe_load(crd)["spec"]["versions"]
+    fields = [
+        field for field in fields_of(version["schema"]["openAPIV3Schema"]) if field.startswith(("spec.", "status."))
+    ]
+    return json.dumps({"rules": yaml.safe_load(rules)["rules"], "fields": sorted(set(fields))}, indent=1) + "\n"
+
+
 def generated(root: Path) -> dict[Path, str]:
     """Every generated file and what it should contain."""
     copies = root / "charts/fairlead/files"
@@ -110,6 +122,10 @@ def generated(root: Path) -> dict[Path, str]:
     for chart in CHARTS:
         path = root / chart / "README.md"
         files[path] = readme(path.read_text(), (root / chart / "values.yaml").read_text())
+    manifests = root / "manifests"
+    files[root / "client/fairlead_kubectl/expected.json"] = expected(
+        (manifests / "crd.yaml").read_text(), (manifests / "operator-rules.yaml").read_text()
+    )
     files[root / "docs/metrics.md"] = catalogue.document()
     definition = yaml.safe_load((root / "manifests/crd.yaml").read_text())
     files[root / "docs/reference/modeldeployment.md"] = crd.page(definition)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from examples import train_example
+from examples import breast_cancer
 from tools.cluster import ROOT, STATE, Cluster, CommandError, binaries, has_kind, run
 
 NAMESPACE = "fairlead"
@@ -45,9 +45,10 @@ TRACED: dict[str, Any] = {"tracing": {"endpoint": f"http://{JAEGER}.{MONITORING}
 NEXT = f"""
 Your cluster is up. Things to try:
 
-  export KUBECONFIG={STATE.relative_to(ROOT)}/kubeconfig PATH={{path}}:$PATH
+  export KUBECONFIG={STATE.relative_to(ROOT)}/kubeconfig PATH={{path}}:$PWD/.venv/bin:$PATH
   kubectl get modeldeployments --all-namespaces
   kubectl describe modeldeployment {MODEL} --namespace {MODELS}
+  kubectl fairlead status {MODEL} --namespace {MODELS}
   kubectl port-forward --namespace {NAMESPACE} service/fairlead-api 8000     # then http://127.0.0.1:8000/docs
   kubectl port-forward --namespace {NAMESPACE} service/fairlead-mlflow 5000  # then http://127.0.0.1:5000
   make status · make stack · make test-cluster · make down
@@ -128,20 +129,22 @@ def is_ready(resource: Any) -> bool:
     return any(found["type"] == "Ready" and found["status"] == "True" for found in conditions)
 
 
-def train_first_model(cluster: Cluster) -> Any:
-    """Trains a random forest through the API and registers it as breast-cancer@champion."""
-    rows, labels, names = train_example.read_data(train_example.DATA)
-    body = {
-        "data": rows,
-        "target": labels,
-        "feature_names": names,
-        "algorithm": "random_forest",
-        "hyperparameters": train_example.ALGORITHMS["random_forest"],
-        "model_name": MODEL,
-        "alias": "champion",
-    }
-    with cluster.port_forward(NAMESPACE, "service/fairlead-api") as url:
-        return train_example.call(url, "POST", "/train", body, train_example.TRAIN_SECONDS)
+def train_first_model(cluster: Cluster) -> str:
+    """Trains a random forest through the API and registers it as breast-cancer@champion; returns a line about it."""
+    from fairlead import Client  # `make status` takes names from this module with any Python, without .venv
+
+    rows, labels, names = breast_cancer.read_data(breast_cancer.DATA)
+    with cluster.port_forward(NAMESPACE, "service/fairlead-api") as url, Client(url) as api:
+        trained = api.train(
+            rows,
+            labels,
+            feature_names=names,
+            algorithm="random_forest",
+            hyperparameters=breast_cancer.ALGORITHMS["random_forest"],
+            model_name=MODEL,
+            alias="champion",
+        )
+    return f"run {trained.run_id}, accuracy {trained.metrics['accuracy']:.3f} on held-out rows"
 
 
 def deploy_sample(cluster: Cluster) -> None:
@@ -162,10 +165,12 @@ def deploy_sample(cluster: Cluster) -> None:
 
 def predict(cluster: Cluster) -> str:
     """Sends all rows to the model's Service; returns a line about the answer."""
-    rows, labels, _ = train_example.read_data(train_example.DATA)
-    with cluster.port_forward(MODELS, f"service/{MODEL}") as url:
-        answer = train_example.call(url, "POST", "/predict", {"features": rows})
-    return f"run {answer['run_id']}: {train_example.hits(answer, labels)}"
+    from fairlead import Client
+
+    rows, labels, _ = breast_cancer.read_data(breast_cancer.DATA)
+    with cluster.port_forward(MODELS, f"service/{MODEL}") as url, Client(url) as model:
+        answer = model.predict(rows)
+    return f"run {answer.run_id}: {breast_cancer.hits(answer.predictions, labels)}"
 
 
 def bring_up(extend: Callable[[Cluster], None] | None = None) -> Cluster:
@@ -181,8 +186,7 @@ def bring_up(extend: Callable[[Cluster], None] | None = None) -> Cluster:
         install(cluster, references)
     if not is_ready(cluster.get("modeldeployment", MODEL, MODELS)):
         with stage("first model: train, track, register"):
-            answer = train_first_model(cluster)
-            print(f"up:   run {answer['run_id']}, accuracy {answer['metrics']['accuracy']:.3f} on held-out rows")
+            print(f"up:   {train_first_model(cluster)}")
     with stage("ModelDeployment"):
         deploy_sample(cluster)
     with stage("predictions"):
@@ -192,10 +196,12 @@ def bring_up(extend: Callable[[Cluster], None] | None = None) -> Cluster:
 
 def command(hints: str, extend: Callable[[Cluster], None] | None = None) -> int:
     """Brings everything up and prints the hints; what the user can mend is one line and code 1."""
+    from fairlead import FairleadError
+
     began = time.monotonic()
     try:
         cluster = bring_up(extend)
-    except (CommandError, subprocess.CalledProcessError, train_example.ApiError) as error:
+    except (CommandError, subprocess.CalledProcessError, FairleadError) as error:
         print(f"up: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

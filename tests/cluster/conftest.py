@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from examples import train_example
+from examples import breast_cancer
 from tests.cluster.steps import Data, Models, Namespace, Release, new_namespace
 from tools.cluster import KUBECONFIG, Cluster, binaries
 
@@ -44,7 +44,7 @@ def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Relea
 @pytest.fixture(scope="session")
 def data() -> Data:
     """Breast cancer: rows (569, 30), labels, feature names."""
-    return train_example.read_data(train_example.DATA)
+    return breast_cancer.read_data(breast_cancer.DATA)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 from mlflow.models import infer_signature
 
-from examples import train_example
+from fairlead import Client
 from tests.cluster import printed, spoilt
 from tools.cluster import LOCAL_CONTEXT, Cluster, run
 from tools.up import KIND_CLUSTER, NAMESPACE, RELEASE, RESTRICTED
@@ -222,9 +222,9 @@ class Models:
 
     def train(self, algorithm: str = "random_forest", **more: Any) -> Any:
         rows, labels, names = self.data
-        body = {"data": rows, "target": labels, "feature_names": names, "algorithm": algorithm, "load": False, **more}
-        with self.cluster.port_forward(NAMESPACE, "service/fairlead-api") as api:
-            return train_example.call(api, "POST", "/train", body, train_example.TRAIN_SECONDS)
+        with self.cluster.port_forward(NAMESPACE, "service/fairlead-api") as url, Client(url) as api:
+            options = {"feature_names": names, "load": False, **more}
+            return asdict(api.train(rows, labels, algorithm=algorithm, **options))
 
     @contextmanager
     def tracking(self) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sklearn.datasets import load_breast_cancer
 
-from examples.train_example import DATA, read_data
+from examples.breast_cancer import DATA, read_data
 from tools.localcluster.controlplane import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +56,24 @@ def test_the_example_trains_three_algorithms_and_serves_the_best(running: tuple[
     for algorithm in ("random_forest", "gradient_boosting", "logistic_regression"):
         assert f"\n{algorithm} " in done.stdout
     assert "serves as run" in done.stdout
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(running: tuple["subprocess.Popen[str]", str]) -> None:
+    environment = {**os.environ, "FAIRLEAD_URL": running[1]}
+
+    done = subprocess.run(
+        [sys.executable, "examples/notebook.py"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "Succeeded" in done.stdout
+    assert "champion is version 1" in done.stdout
 
 
 def test_a_taken_port_is_named(running: tuple["subprocess.Popen[str]", str], tmp_path: Path) -> None:
