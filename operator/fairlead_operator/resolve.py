@@ -61,6 +61,8 @@ class Resolver:
         self._breaker = Breaker()
         self._names: dict[str, _Followed] = {}
         self._known: OrderedDict[Reference, Resolved] = OrderedDict()
+        self._created: dict[str, int] = {}
+        """When registered models were made, also of those that nobody follows now: their versions are still known."""
         self._locks: WeakValueDictionary[Reference, asyncio.Lock] = WeakValueDictionary()
 
     @property
@@ -114,11 +116,11 @@ class Resolver:
             return answer
 
     async def _ask_about(self, name: str, followed: _Followed) -> None:
-        before = followed.said
         said = followed.said = await self._ask(lambda: self._registry.registered_model(name))
-        if not (isinstance(before, RegisteredModel) and isinstance(said, RegisteredModel)):
+        if not isinstance(said, RegisteredModel):
             return
-        if before.created != said.created:
+        before, self._created[name] = self._created.get(name, said.created), said.created
+        if before != said.created:
             # Deleted and made again under the same name: its versions count from 1 once more.
             for known in [known for known in self._known if isinstance(known, VersionReference) and known.name == name]:
                 del self._known[known]

@@ -133,6 +133,26 @@ async def test_a_name_that_was_deleted_and_made_again_has_other_versions() -> No
     assert run_of(await resolver.resolve(ALIAS)) == RUNS[3]
 
 
+async def test_it_is_noticed_too_when_nobody_followed_the_name_meanwhile() -> None:
+    registry = FakeRegistry(RUNS, {"champion": 1})
+    resolver = Resolver(registry)
+    await resolver.resolve(ALIAS)
+    resolver.forget_all_but([])
+    registry.runs, registry.created = RUNS[::-1], 2
+    assert run_of(await resolver.resolve(ALIAS)) == RUNS[3]
+
+
+async def test_it_is_noticed_too_when_the_name_was_missing_meanwhile() -> None:
+    registry = FakeRegistry(RUNS, {"champion": 1})
+    resolver = Resolver(registry)
+    await resolver.resolve(ALIAS)
+    there, registry.aliases = registry.aliases, {}
+    await resolver.refresh("fraud")
+    registry.runs, registry.created, registry.aliases = RUNS[::-1], 2, there
+    await resolver.refresh("fraud")
+    assert run_of(await resolver.resolve(ALIAS)) == RUNS[3]
+
+
 async def test_while_mlflow_is_down_only_one_waits_for_it() -> None:
     registry, clock = FakeRegistry(RUNS, {"champion": 1}, down=True), [0.0]
     resolver = Resolver(registry, lambda: clock[0])
