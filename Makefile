@@ -58,8 +58,10 @@ lint: setup ## ruff, mypy, import contracts, helm lint, yamllint, shellcheck, ge
 	$$($(BIN)/python -m tools.localcluster binaries helm)/helm lint --strict charts/fairlead
 
 ##@ Change it
-.PHONY: setup format images pictures sync lock clean
+.PHONY: setup dev format images pictures sync lock clean
 setup: .venv/.done ## the virtual environment .venv, from pinned requirements
+dev: setup ## make run, with the API started anew when a file of the service is saved; API_PORT, MLFLOW_PORT
+	@$(BIN)/python -m tools.dev
 format: setup ## put the code into shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format

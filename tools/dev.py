@@ -1,0 +1,89 @@
+"""`make dev`: what `make run` starts, and the API anew whenever a file of the service is saved.
+
+The API is started as in production, with its own sockets and signals; a reloader inside uvicorn would need another
+way in. One that does not start is no end: its log is shown, and the next save is tried.
+"""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from tools import run
+
+SOURCES = Path("service/fairlead_service")
+LOOK_SECONDS = 0.5
+
+Seen = Mapping[Path, int]
+
+
+def look(directory: Path = SOURCES) -> Seen:
+    """Modification times of all Python files below, in nanoseconds."""
+    seen: dict[Path, int] = {}
+    for path in directory.rglob("*.py"):
+        try:
+            seen[path] = path.stat().st_mtime_ns
+        except FileNotFoundError:  # an editor replaces it just now
+            continue
+    return seen
+
+
+def changed(before: Seen, after: Seen) -> list[Path]:
+    """Files that came, went or were written."""
+    return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+
+
+def start_api(api: run.Program, stopping: threading.Event) -> "subprocess.Popen[bytes]":
+    process = run.start(api)
+    try:
+        run.await_health(api, process, stopping.is_set)
+        print(f"dev: api answers, log in {api.log}", flush=True)
+    except run.RunError as error:
+        print(f"dev: {error}\ndev: save a file to try again", flush=True)
+    return process
+
+
+def serve(api_port: int, mlflow_port: int, stopping: threading.Event) -> None:
+    """Until `stopping` is set. Raises RunError if MLflow does not start."""
+    mlflow, api = run.programs(api_port, mlflow_port)
+    running = {mlflow.name: run.start(mlflow)}
+    try:
+        run.await_health(mlflow, running[mlflow.name], stopping.is_set)
+        seen = look()
+        running[api.name] = start_api(api, stopping)
+        print(f"dev: http://127.0.0.1:{api_port}/docs; save a file below {SOURCES} to restart the API", flush=True)
+        while not stopping.wait(LOOK_SECONDS):
+            now = look()
+            if files := changed(seen, now):
+                print(f"dev: {files[0]} changed", flush=True)
+                seen = now
+                run.stop(api.name, running[api.name])
+                running[api.name] = start_api(api, stopping)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for name, process in reversed(running.items()):
+            run.stop(name, process)
+
+
+def main() -> int:
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        api_port, mlflow_port = run.port_setting("API_PORT", 8000), run.port_setting("MLFLOW_PORT", 5000)
+        run.require_free(api_port, "API_PORT")
+        run.require_free(mlflow_port, "MLFLOW_PORT")
+        for directory in (run.LOGS, run.STATE / "mlflow", run.STATE / "api"):
+            directory.mkdir(parents=True, exist_ok=True)
+        serve(api_port, mlflow_port, stopping)
+    except run.RunError as error:
+        print(f"dev: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
