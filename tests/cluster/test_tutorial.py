@@ -19,7 +19,7 @@ DOCUMENT = ROOT / "docs/tutorial.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LAST = "## 5. Clean up"
 PORTS = (8000, 5000)
-LIMIT_SECONDS = 500
+LIMIT_SECONDS = 900
 
 
 @dataclass(frozen=True)
