@@ -20,18 +20,18 @@ class FieldError(BaseModel):
     """One place in the request that is wrong."""
 
     pointer: str = Field(description="JSON pointer into the request body", examples=["/features/1/2"])
-    detail: str
+    detail: str = Field(description="What is wrong there, and what to send instead")
 
 
 class ProblemDetails(BaseModel):
     """RFC 9457 problem details."""
 
     type: str = Field(description="Identifies the kind of problem", examples=["urn:fairlead:problem:invalid-input"])
-    title: str
-    status: int
+    title: str = Field(description="What kind of problem it is")
+    status: int = Field(description="Of the answer")
     detail: str = Field(description="What is wrong, where, and what to send instead")
     instance: str = Field(description="The request, as in the `X-Request-ID` header and the logs")
-    errors: list[FieldError] | None = None
+    errors: list[FieldError] | None = Field(default=None, description="Each place in the request that is wrong")
 
 
 class Problem(Exception):  # noqa: N818 (the name of RFC 9457)

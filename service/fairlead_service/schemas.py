@@ -41,14 +41,18 @@ class PredictRequest(Request):
 
 
 class PredictResponse(Answer):
+    """Predictions, all of one model."""
+
     predictions: list[Label] = Field(description="One per row: the class label, or the value for a regressor")
     run_id: str = Field(description="The run of the model that made every prediction of this answer")
     model_name: str | None = Field(default=None, description="The registered model, if it is one")
-    model_version: str | None = None
+    model_version: str | None = Field(default=None, description="The version of the registered model")
     classes: list[Label] | None = Field(
         default=None, description="What the columns of `probabilities` and `scores` stand for"
     )
-    probabilities: list[list[float]] | None = None
+    probabilities: list[list[float]] | None = Field(
+        default=None, description="One a row and class, where they were asked for"
+    )
     scores: list[float] | list[list[float]] | None = Field(
         default=None, description="One per row for two classes (above 0: the second), else one per row and class"
     )
@@ -57,73 +61,93 @@ class PredictResponse(Answer):
 
 
 class LoadResponse(Answer):
-    status: Literal["loaded", "already-loaded", "swapped-back"]
-    run_id: str
-    model_name: str | None = None
-    model_version: str | None = None
-    backend: str
+    """A model that serves now."""
+
+    status: Literal["loaded", "already-loaded", "swapped-back"] = Field(
+        description="Whether it was loaded, served already, or was the one before"
+    )
+    run_id: str = Field(description="The MLflow run that the model is from")
+    model_name: str | None = Field(default=None, description="The registered model, if it is one")
+    model_version: str | None = Field(default=None, description="Its version")
+    backend: str = Field(description="`native`: compiled; `sklearn`: scikit-learn itself")
     previous_run_id: str | None = Field(default=None, description="The run that served before")
-    duration_seconds: float
+    duration_seconds: float = Field(description="From the request to the first answer that could be its")
 
 
 class LoadBegun(Answer):
-    status: Literal["loading"] = "loading"
-    run_id: str
+    """A load that goes on without the client."""
+
+    status: Literal["loading"] = Field(default="loading", description="Always the same")
+    run_id: str = Field(description="The MLflow run that the model is from")
 
 
 class LoadProgress(Answer):
-    run_id: str
+    """A load that is under way."""
+
+    run_id: str = Field(description="The MLflow run that the model is from")
     stage: str = Field(description="waiting, cache, fetch, check, prove, write or serve")
 
 
 class LoadFailure(Answer):
-    run_id: str
-    reason: FailureReason
-    message: str
-    at: datetime
+    """A load that failed."""
+
+    run_id: str = Field(description="The MLflow run that the model is from")
+    reason: FailureReason = Field(description="Why, in one word")
+    message: str = Field(description="Why, in a sentence")
+    at: datetime = Field(description="When")
 
 
 class Health(Answer):
-    status: Literal["ok", "no-model", "draining"]
-    role: str
-    version: str
-    model_loaded: bool
-    run_id: str | None
-    uptime_seconds: float
+    """What the server is and how it is."""
+
+    status: Literal["ok", "no-model", "draining"] = Field(
+        description="`draining`: it ends as soon as the requests under way are answered"
+    )
+    role: str = Field(description="`api` or `predictor`")
+    version: str = Field(description="Of Fairlead")
+    model_loaded: bool = Field(description="Whether a model serves")
+    run_id: str | None = Field(description="The MLflow run of the model that serves")
+    uptime_seconds: float = Field(description="Since the process started")
 
 
 class Live(Answer):
-    status: Literal["ok"] = "ok"
+    """The process answers."""
+
+    status: Literal["ok"] = Field(default="ok", description="Always the same")
 
 
 class Ready(Answer):
-    status: Literal["ready"] = "ready"
-    model_loaded: bool
-    run_id: str | None
+    """Send traffic here."""
+
+    status: Literal["ready"] = Field(default="ready", description="Always the same")
+    model_loaded: bool = Field(description="Whether a model serves")
+    run_id: str | None = Field(description="The MLflow run of the model that serves")
 
 
 class ModelInfo(Answer):
-    run_id: str
-    model_uri: str
-    model_id: str | None
-    model_name: str | None
-    model_version: str | None
-    estimator: str
-    task: str
+    """The model that serves."""
+
+    run_id: str = Field(description="The MLflow run that the model is from")
+    model_uri: str = Field(description="Where its files are in MLflow")
+    model_id: str | None = Field(description="MLflow's id of the logged model, if it has one")
+    model_name: str | None = Field(description="The registered model, if it is one")
+    model_version: str | None = Field(description="Its version")
+    estimator: str = Field(description="Its class in scikit-learn")
+    task: str = Field(description="classification or regression")
     backend: str = Field(description="`native`: compiled; `sklearn`: scikit-learn itself")
     fallback_reason: str | None = Field(description="Why scikit-learn serves the model, if it does")
-    n_features: int
-    feature_names: list[str] | None
-    classes: list[Label] | None
-    has_probabilities: bool
+    n_features: int = Field(description="Numbers that a row must have")
+    feature_names: list[str] | None = Field(description="In the order of the numbers, if the model has them")
+    classes: list[Label] | None = Field(description="What a classifier's answers may be")
+    has_probabilities: bool = Field(description="Whether class probabilities can be asked for")
     has_scores: bool = Field(description="Whether raw scores (`decision_function`) can be asked for")
     accepts_missing: bool = Field(description="Whether a missing value may be given as null")
     has_drift_reference: bool = Field(description="Whether it is known how features or answers were at the training")
-    trained_with: dict[str, str]
+    trained_with: dict[str, str] = Field(description="Versions of the packages, by name")
     warnings: list[str] = Field(description="What was found and let pass, such as another version of scikit-learn")
-    signature: dict[str, Any] | None
-    input_example: list[list[float]] | None
-    proof: Proof
+    signature: dict[str, Any] | None = Field(description="MLflow's, if the model has one")
+    input_example: list[list[float]] | None = Field(description="The rows that it was tried on, if the model has any")
+    proof: Proof = Field(description="What was checked before it served")
     created_at: datetime = Field(description="When the bundle was written")
     loaded_at: datetime = Field(description="When this server took it")
     previous: str | None = Field(description="The run that can be served again at once; predictors with hot swap only")
@@ -141,59 +165,71 @@ class Samples(Answer):
 
 
 class RequestCount(Answer):
-    method: str
-    path: str
-    status: int
-    count: int
+    """Requests of one kind."""
+
+    method: str = Field(description="HTTP method")
+    path: str = Field(description="The route, with names in braces for what varies")
+    status: int = Field(description="Of the answer")
+    count: int = Field(description="How many")
 
 
 class Quantiles(Answer):
     """Estimated from histogram buckets, so exact to the bucket's bounds only; null without observations."""
 
     mean: float | None = Field(description="Exact, as sum and count are")
-    p50: float | None
-    p95: float | None
-    p99: float | None
+    p50: float | None = Field(description="Median")
+    p95: float | None = Field(description="95 of 100 were quicker")
+    p99: float | None = Field(description="99 of 100 were quicker")
 
 
 class PredictionSummary(Answer):
+    """Predictions and how long they took."""
+
     requests: int = Field(description="Answered with 200, by any protocol")
-    model_calls: int
-    rows: int
-    rows_per_call: float | None
-    request_milliseconds: Quantiles
-    model_call_milliseconds: Quantiles
+    model_calls: int = Field(description="Calls of the model; one may answer several requests")
+    rows: int = Field(description="Rows predicted")
+    rows_per_call: float | None = Field(description="On average")
+    request_milliseconds: Quantiles = Field(description="From the request to its answer")
+    model_call_milliseconds: Quantiles = Field(description="In the model alone")
 
 
 class TrainingCount(Answer):
-    algorithm: str
-    outcome: str
-    count: int
-    mean_seconds: float
+    """Trainings that ended alike."""
+
+    algorithm: str = Field(description="Its name")
+    outcome: str = Field(description="How they ended")
+    count: int = Field(description="How many")
+    mean_seconds: float = Field(description="How long they took on average")
 
 
 class LoadCount(Answer):
-    outcome: str
-    count: int
-    mean_seconds: float
+    """Loads that ended alike."""
+
+    outcome: str = Field(description="How they ended")
+    count: int = Field(description="How many")
+    mean_seconds: float = Field(description="How long they took on average")
 
 
 class StatusCount(Answer):
+    """Answers with one status."""
+
     status: int = Field(description="499: the client left before the answer; 0: the answer broke off")
-    count: int
+    count: int = Field(description="How many")
 
 
 class Errors(Answer):
     """Answers of 400 and above, without probes and scrapes."""
 
-    count: int
+    count: int = Field(description="How many")
     share: float | None = Field(description="Of all that were answered; null if none were")
-    by_status: list[StatusCount]
+    by_status: list[StatusCount] = Field(description="The same by status")
 
 
 class FeatureDrift(Answer):
-    feature: str
-    psi: float
+    """One feature's drift."""
+
+    feature: str = Field(description="Its name or number")
+    psi: float = Field(description="Population stability index; 0 is no drift")
 
 
 class DriftSummary(Answer):
@@ -201,32 +237,34 @@ class DriftSummary(Answer):
 
     threshold: float = Field(description="Above it a feature or the predictions have drifted")
     sample_rows: int = Field(description="Newest rows that the indices stand on")
-    predictions: float | None
+    predictions: float | None = Field(description="The same of what the model answered, if it is known")
     features: list[FeatureDrift] = Field(description="Those that drifted most, the most first")
     why_none: str | None = Field(description="Why there is no index, if there is none")
 
 
 class ModelReference(Answer):
-    run_id: str
-    model_name: str | None
-    model_version: str | None
-    estimator: str
-    backend: str
-    proof: Proof
-    loaded_at: datetime
+    """The model that serves, in short."""
+
+    run_id: str = Field(description="The MLflow run that the model is from")
+    model_name: str | None = Field(description="The registered model, if it is one")
+    model_version: str | None = Field(description="Its version")
+    estimator: str = Field(description="Its class in scikit-learn")
+    backend: str = Field(description="`native`: compiled; `sklearn`: scikit-learn itself")
+    proof: Proof = Field(description="What was checked before it served")
+    loaded_at: datetime = Field(description="When this server took it")
 
 
 class MetricsSummary(Answer):
     """Since this process started; `/metrics` has the same figures for Prometheus, which keeps them."""
 
-    since: datetime
-    uptime_seconds: float
-    requests: list[RequestCount]
+    since: datetime = Field(description="When the process started")
+    uptime_seconds: float = Field(description="For how long it has run")
+    requests: list[RequestCount] = Field(description="By method, route and status")
     answered: int = Field(description="Requests without probes and scrapes")
     in_flight: int = Field(description="Requests that are being answered now, without probes and scrapes")
-    errors: Errors
-    predictions: PredictionSummary
-    trainings: list[TrainingCount]
-    loads: list[LoadCount]
-    model: ModelReference | None
-    drift: DriftSummary
+    errors: Errors = Field(description="Answers of 400 and above")
+    predictions: PredictionSummary = Field(description="Predictions and how long they took")
+    trainings: list[TrainingCount] = Field(description="By algorithm and outcome")
+    loads: list[LoadCount] = Field(description="By outcome")
+    model: ModelReference | None = Field(description="The one that serves, if any does")
+    drift: DriftSummary = Field(description="Of the newest rows")

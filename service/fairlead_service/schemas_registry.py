@@ -14,48 +14,64 @@ Value = Annotated[str, StringConstraints(max_length=5000)]
 
 
 class ModelVersion(Answer):
-    version: str
-    semantic_version: str | None = None
-    description: str | None = None
+    """A version of a registered model."""
+
+    version: str = Field(description="Its number")
+    semantic_version: str | None = Field(default=None, description="Such as 1.4.0, if it has one")
+    description: str | None = Field(default=None, description="What people wrote about it")
     aliases: list[str] = Field(default_factory=list, description="Those that point at this version")
-    run_id: str | None = None
-    status: str | None = None
-    tags: dict[str, str] = Field(default_factory=dict)
-    created_at: datetime | None = None
+    run_id: str | None = Field(default=None, description="The MLflow run that it is from")
+    status: str | None = Field(default=None, description="MLflow's, such as READY")
+    tags: dict[str, str] = Field(default_factory=dict, description="By name")
+    created_at: datetime | None = Field(default=None, description="When it was registered")
 
 
 class RegisteredModel(Answer):
-    name: str
-    description: str | None = None
+    """A model in MLflow's registry."""
+
+    name: str = Field(description="Its name")
+    description: str | None = Field(default=None, description="What people wrote about it")
     aliases: dict[str, str] = Field(default_factory=dict, description="Version by alias")
-    tags: dict[str, str] = Field(default_factory=dict)
-    updated_at: datetime | None = None
+    tags: dict[str, str] = Field(default_factory=dict, description="By name")
+    updated_at: datetime | None = Field(default=None, description="When it was changed last")
 
 
 class RegisteredModels(Answer):
-    models: list[RegisteredModel]
+    """One page of models."""
+
+    models: list[RegisteredModel] = Field(description="By name")
     next_page_token: str | None = Field(default=None, description="For `page_token`; none: that was all")
 
 
 class ModelDetails(RegisteredModel):
+    """A registered model with its versions."""
+
     versions: list[ModelVersion] = Field(description="The newest first, a hundred at most")
 
 
 class ModelChange(Request):
-    description: Value
+    """What to change of a model."""
+
+    description: Value = Field(description="What people shall read about it; empty for nothing")
 
 
 class VersionChange(Request):
-    description: Value | None = None
-    semantic_version: SemanticVersion | None = None
+    """What to change of a version."""
+
+    description: Value | None = Field(default=None, description="What people shall read about it; empty for nothing")
+    semantic_version: SemanticVersion | None = Field(
+        default=None, description="Such as 1.4.0; no other version of the model may have it"
+    )
     tags: dict[Text, Value | None] = Field(default_factory=dict, max_length=100, description="null removes a tag")
 
 
 class AliasMove(Request):
     """One of both."""
 
-    version: VersionNumber | None = None
-    semantic_version: SemanticVersion | None = None
+    version: VersionNumber | None = Field(
+        default=None, description="The number of the version that the alias shall point at"
+    )
+    semantic_version: SemanticVersion | None = Field(default=None, description="The same by its semantic version")
 
     @model_validator(mode="after")
     def _one(self) -> "AliasMove":
@@ -65,20 +81,24 @@ class AliasMove(Request):
 
 
 class Run(Answer):
-    run_id: str
-    name: str | None = None
-    status: str
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    metrics: dict[str, float]
-    parameters: dict[str, str]
+    """An MLflow run."""
+
+    run_id: str = Field(description="Its id")
+    name: str | None = Field(default=None, description="Its name, if it has one")
+    status: str = Field(description="MLflow's, such as FINISHED")
+    started_at: datetime | None = Field(default=None, description="When it began")
+    ended_at: datetime | None = Field(default=None, description="When it ended")
+    metrics: dict[str, float] = Field(description="The newest value of each")
+    parameters: dict[str, str] = Field(description="By name")
     tags: dict[str, str] = Field(description="Without MLflow's own")
     parent_run_id: str | None = Field(default=None, description="Of a candidate: the run of its search")
 
 
 class Runs(Answer):
-    runs: list[Run]
-    next_page_token: str | None = None
+    """One page of runs."""
+
+    runs: list[Run] = Field(description="In the order asked for")
+    next_page_token: str | None = Field(default=None, description="For `page_token`; none: that was all")
 
 
 def of_model(found: dict[str, Any]) -> dict[str, Any]:

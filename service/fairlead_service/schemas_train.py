@@ -24,8 +24,8 @@ SemanticVersion = Annotated[
 class Range(Request):
     """Between `low` and `high`, both included; whole numbers if both are."""
 
-    low: int | float
-    high: int | float
+    low: int | float = Field(description="The smallest value")
+    high: int | float = Field(description="The largest value")
     log: bool = Field(default=False, description="As many between 0.01 and 0.1 as between 0.1 and 1")
 
     @property
@@ -44,12 +44,12 @@ class Range(Request):
 class Search(Request):
     """Every candidate is cross-validated on the rows to learn from; the best one is trained."""
 
-    method: Literal["grid", "random"]
+    method: Literal["grid", "random"] = Field(description="`grid` tries all combinations, `random` draws some")
     parameters: dict[str, Annotated[list[Any], Field(min_length=1)] | Range] = Field(
         min_length=1, description="For each hyperparameter the values to try, or (random) a range to draw from"
     )
     iterations: int = Field(default=20, ge=1, description="Candidates of a random search")
-    folds: int = Field(default=3, ge=2, le=20)
+    folds: int = Field(default=3, ge=2, le=20, description="Parts that the rows are cut into; each is left out once")
     metric: Text | None = Field(default=None, description="One of `GET /algorithms`; accuracy or r2 by default")
 
 
@@ -69,11 +69,13 @@ class TrainOptions(Request):
     log_data: bool = Field(default=False, description="Whether an uploaded file becomes an artifact of the run")
     plots: bool = Field(default=True, description="Whether confusion matrix, ROC curve and importances are drawn")
     test_size: float = Field(default=0.25, gt=0, lt=1, description="Share of the rows held out for evaluation")
-    random_state: int = Field(default=42, ge=0, le=2**32 - 1)
+    random_state: int = Field(default=42, ge=0, le=2**32 - 1, description="Seed of the split, the search and the model")
     feature_names: list[Text] | None = Field(default=None, description="One per column of `data`")
     experiment: Text = Field(default="fairlead", description="MLflow experiment; made if it does not exist")
-    run_name: Text | None = None
-    tags: dict[Text, Annotated[str, StringConstraints(max_length=5000)]] = Field(default_factory=dict, max_length=100)
+    run_name: Text | None = Field(default=None, description="Of the MLflow run; MLflow makes one up if left out")
+    tags: dict[Text, Annotated[str, StringConstraints(max_length=5000)]] = Field(
+        default_factory=dict, max_length=100, description="Of the MLflow run"
+    )
     model_name: ModelName | None = Field(default=None, description="Registers the model as a new version of this one")
     alias: Alias | None = Field(default=None, description="Points this alias at the new version; needs `model_name`")
     semantic_version: SemanticVersion | None = Field(
@@ -104,82 +106,98 @@ class TrainRequest(TrainOptions):
 
 
 class AlgorithmInfo(Answer):
+    """What can be trained."""
+
     name: str = Field(description="What `algorithm` of `POST /train` calls it")
     package: str | None = Field(description="The installed package that brings it")
     task: str | None = Field(default=None, description="classification or regression")
-    description: str | None = None
+    description: str | None = Field(default=None, description="What it is")
     hyperparameters: dict[str, Any] | None = Field(default=None, description="JSON Schema of what it takes")
     error: str | None = Field(default=None, description="Why it can't be used, if it can't")
 
 
 class MetricInfo(Answer):
-    name: str
-    package: str | None
-    task: str | None = None
-    description: str | None = None
-    greater_is_better: bool | None = None
-    error: str | None = None
+    """What is computed of a trained model."""
+
+    name: str = Field(description="What MLflow and `search.metric` call it")
+    package: str | None = Field(description="The installed package that brings it")
+    task: str | None = Field(default=None, description="classification or regression")
+    description: str | None = Field(default=None, description="What it is")
+    greater_is_better: bool | None = Field(default=None, description="Whether a search looks for the largest")
+    error: str | None = Field(default=None, description="Why it can't be used, if it can't")
 
 
 class Algorithms(Answer):
-    algorithms: list[AlgorithmInfo]
+    """What this server can train and compute."""
+
+    algorithms: list[AlgorithmInfo] = Field(description="Those that `POST /train` takes")
     metrics: list[MetricInfo] = Field(description="Computed in every training of their task; `search.metric` is one")
 
 
 class Evaluation(Answer):
     """How the metrics came about."""
 
-    method: str
-    train_rows: int
-    test_rows: int
+    method: str = Field(description="Which rows the model was judged on")
+    train_rows: int = Field(description="Rows that it learned from")
+    test_rows: int = Field(description="Rows that were held out")
     reason: str | None = Field(default=None, description="Why no hold-out was possible, if it was not")
 
 
 class SearchOutcome(Answer):
-    method: str
+    """What a search found."""
+
+    method: str = Field(description="`grid` or `random`")
     metric: str = Field(description="What the best is best in")
     best: dict[str, Any] = Field(description="The candidate that was trained")
     best_score: float = Field(description="Its mean over the folds")
-    candidates: int
+    candidates: int = Field(description="How many were tried")
     failed: int = Field(description="Candidates that could not be fitted and scored")
-    folds: int
+    folds: int = Field(description="Parts that the rows were cut into")
 
 
 class FoldScores(Answer):
-    mean: float
-    std: float
-    folds: list[float]
+    """One metric over the folds."""
+
+    mean: float = Field(description="Of the folds")
+    std: float = Field(description="Standard deviation of the folds")
+    folds: list[float] = Field(description="One score a fold")
 
 
 class CrossValidation(Answer):
-    folds: int
-    metrics: dict[str, FoldScores]
+    """How the model does on rows that it has not seen, several times over."""
+
+    folds: int = Field(description="Parts that the rows were cut into")
+    metrics: dict[str, FoldScores] = Field(description="By name")
 
 
 class TrainResponse(Answer):
+    """A training that succeeded."""
+
     job_id: str | None = Field(default=None, description="`GET /train/jobs/{id}` has it, too")
-    run_id: str
-    model_id: str | None = None
-    algorithm: str
-    task: str
-    estimator: str | None = None
-    metrics: dict[str, float]
-    evaluation: Evaluation
-    cross_validation: CrossValidation | None = None
-    search: SearchOutcome | None = None
+    run_id: str = Field(description="The MLflow run")
+    model_id: str | None = Field(default=None, description="MLflow's id of the logged model")
+    algorithm: str = Field(description="What was trained")
+    task: str = Field(description="classification or regression")
+    estimator: str | None = Field(default=None, description="Its class in scikit-learn")
+    metrics: dict[str, float] = Field(description="By name, on the rows that `evaluation` names")
+    evaluation: Evaluation = Field(description="How the metrics came about")
+    cross_validation: CrossValidation | None = Field(default=None, description="What it found, if it was asked for")
+    search: SearchOutcome | None = Field(default=None, description="What it found, if it was asked for")
     fitted_on: str | None = Field(default=None, description="Which rows the model that was logged has seen")
-    hyperparameters: dict[str, Any]
-    model_name: str | None = None
-    model_version: str | None = None
-    alias: str | None = None
-    n_features: int
-    classes: list[Label] | None = None
-    duration_seconds: float
+    hyperparameters: dict[str, Any] = Field(description="Those of the model that was logged, where they were given")
+    model_name: str | None = Field(default=None, description="The registered model, if one was asked for")
+    model_version: str | None = Field(default=None, description="The new version")
+    alias: str | None = Field(default=None, description="What points at the new version now")
+    n_features: int = Field(description="Numbers that a row must have")
+    classes: list[Label] | None = Field(default=None, description="What a classifier's answers may be")
+    duration_seconds: float = Field(description="From the start of the process to its end")
     loaded: bool = Field(description="Whether this server serves the model now")
     warning: str | None = Field(default=None, description="Why the trained model is not served, if it should be")
 
 
 class JobState(StrEnum):
+    """How far a job is."""
+
     QUEUED = "Queued"
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
@@ -196,24 +214,26 @@ class JobState(StrEnum):
 class JobProblem(Answer):
     """Why there is no model, as the problem details that a waiting client got."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[FieldError] | None = None
+    type: str = Field(description="Identifies the kind of problem")
+    title: str = Field(description="What kind of problem it is")
+    status: int = Field(description="Of the answer that a waiting client got")
+    detail: str = Field(description="What is wrong, where, and what to send instead")
+    errors: list[FieldError] | None = Field(default=None, description="Each place in the request that is wrong")
 
 
 class TrainingJob(Answer):
-    id: str
-    state: JobState
-    algorithm: str
-    model_name: str | None = None
+    """A training, from the request to its end."""
+
+    id: str = Field(description="Its id")
+    state: JobState = Field(description="How far it is")
+    algorithm: str = Field(description="What is trained")
+    model_name: str | None = Field(default=None, description="The registered model, if one was asked for")
     data: str = Field(description="Where the data come from: request, upload, or their URI")
-    created_at: datetime
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
+    created_at: datetime = Field(description="When it was asked for")
+    started_at: datetime | None = Field(default=None, description="When its process began")
+    ended_at: datetime | None = Field(default=None, description="When it ended")
     stage: str = Field(default="waiting", description="waiting, read, validate, search, fit, evaluate, log, serve, …")
-    message: str = ""
+    message: str = Field(default="", description="What it does now, in a sentence")
     percent: float = Field(default=0, description="A guess: what takes how long depends on the data")
     metrics: dict[str, float] = Field(default_factory=dict, description="Those known so far")
     run_id: str | None = Field(default=None, description="The MLflow run, once there is one")
@@ -222,4 +242,6 @@ class TrainingJob(Answer):
 
 
 class TrainingJobs(Answer):
+    """Trainings that the server knows of."""
+
     jobs: list[TrainingJob] = Field(description="The newest first")

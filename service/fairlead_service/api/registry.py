@@ -40,9 +40,9 @@ router = APIRouter(tags=["registry"])
 
 Name = Annotated[ModelName, PathParameter(description="A registered model")]
 Version = Annotated[VersionNumber, PathParameter(description="Its number")]
-AliasName = Annotated[Alias, PathParameter()]
+AliasName = Annotated[Alias, PathParameter(description="An alias of the model, such as champion")]
 Page = Annotated[str | None, Query(description="`next_page_token` of the answer before", max_length=1000)]
-Limit = Annotated[int, Query(ge=1, le=200)]
+Limit = Annotated[int, Query(ge=1, le=200, description="At most so many in one answer")]
 RunIds = Annotated[list[Annotated[str, Query(pattern=RUN_ID_PATTERN)]], Query(max_length=50, description="Just these")]
 
 
@@ -130,7 +130,7 @@ async def remove_alias(name: Name, alias: AliasName, request: Request, services:
 async def runs(
     services: Use,
     run_id: RunIds = [],  # noqa: B006 (FastAPI copies it)
-    experiment: Annotated[str, Query(max_length=250)] = "fairlead",
+    experiment: Annotated[str, Query(max_length=250, description="Its name in MLflow")] = "fairlead",
     filter: Annotated[str, Query(max_length=2000, description="As MLflow's: `metrics.accuracy > 0.9`")] = "",
     order_by: Annotated[str, Query(max_length=250, description="`metrics.f1 DESC`")] = "attributes.start_time DESC",
     limit: Limit = 20,

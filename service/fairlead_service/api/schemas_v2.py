@@ -23,25 +23,29 @@ class V2Error(ProblemDetails):
 
 
 class InferInput(_Body):
+    """A tensor of features."""
+
     name: str = Field(description="Any name; of several inputs, each a feature's")
     datatype: Literal[
         "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64"
-    ]
-    shape: list[int]
+    ] = Field(description="Of its numbers")
+    shape: list[int] = Field(description="Rows first")
     data: list[Any] | None = Field(default=None, description="Flat, or nested as `shape` says; absent if in binary")
     parameters: dict[str, Any] | None = Field(default=None, description="`binary_data_size`")
 
 
 class InferOutputRequest(_Body):
-    name: Literal["predict", "predict_proba", "decision_function"]
+    """A tensor that is wanted."""
+
+    name: Literal["predict", "predict_proba", "decision_function"] = Field(description="What the model shall say")
     parameters: dict[str, Any] | None = Field(default=None, description="`binary_data`")
 
 
 class InferRequest(_Body):
     """Tensors of features."""
 
-    id: str | None = None
-    inputs: list[InferInput]
+    id: str | None = Field(default=None, description="Comes back in the answer")
+    inputs: list[InferInput] = Field(description="One of all features, or one a feature")
     outputs: list[InferOutputRequest] | None = Field(default=None, description="`predict` alone if left out")
     parameters: dict[str, Any] | None = Field(default=None, description="`binary_data_output`; others are ignored")
 
@@ -62,19 +66,23 @@ class InferRequest(_Body):
 
 
 class InferOutput(_Body):
-    name: str
-    datatype: str
-    shape: list[int]
+    """A tensor of answers."""
+
+    name: str = Field(description="What the model says")
+    datatype: str = Field(description="Of its numbers; BYTES for labels that are text")
+    shape: list[int] = Field(description="Rows first")
     data: list[Any] | None = Field(default=None, description="Flat, row by row; absent if in binary")
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Any] | None = Field(default=None, description="`binary_data_size`")
 
 
 class InferResponse(_Body):
-    model_name: str
-    model_version: str
-    id: str | None = None
+    """Tensors of answers."""
+
+    model_name: str = Field(description="The registered name, or the run id")
+    model_version: str = Field(description="The registered version, or the run id")
+    id: str | None = Field(default=None, description="As in the request")
     parameters: dict[str, Any] = Field(description="`run_id`: the run of the model that answered")
-    outputs: list[InferOutput]
+    outputs: list[InferOutput] = Field(description="In the order asked for")
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -89,44 +97,58 @@ class InferResponse(_Body):
 
 
 class ServerMetadata(_Body):
-    name: str
-    version: str
-    extensions: list[str]
+    """What the server is."""
+
+    name: str = Field(description="Always the same")
+    version: str = Field(description="Of Fairlead")
+    extensions: list[str] = Field(description="Of the protocol, that it knows")
 
 
 class ServerLive(_Body):
-    live: Literal[True] = True
+    """The process answers."""
+
+    live: Literal[True] = Field(default=True, description="Always true")
 
 
 class ServerReady(_Body):
-    ready: Literal[True] = True
+    """Inference requests are answered."""
+
+    ready: Literal[True] = Field(default=True, description="Always true")
 
 
 class ModelReady(_Body):
-    name: str
-    ready: Literal[True] = True
+    """The model serves."""
+
+    name: str = Field(description="As in the request")
+    ready: Literal[True] = Field(default=True, description="Always true")
 
 
 class MetadataTensor(_Body):
-    name: str
-    datatype: str
+    """A tensor that the model takes or answers."""
+
+    name: str = Field(description="What requests and answers call it")
+    datatype: str = Field(description="Of its numbers")
     shape: list[int] = Field(description="-1: any number")
     parameters: dict[str, Any] | None = Field(default=None, description="`columns`: names of the features, in order")
 
 
 class ModelMetadata(_Body):
-    name: str
-    versions: list[str]
-    platform: str
-    inputs: list[MetadataTensor]
-    outputs: list[MetadataTensor]
+    """Tensors of the model."""
+
+    name: str = Field(description="As in the request")
+    versions: list[str] = Field(description="The one that serves")
+    platform: str = Field(description="Always the same")
+    inputs: list[MetadataTensor] = Field(description="What it takes")
+    outputs: list[MetadataTensor] = Field(description="What it can answer")
 
 
 class IndexEntry(_Body):
-    name: str
-    version: str
-    state: Literal["READY"] = "READY"
-    reason: str = ""
+    """A model that serves."""
+
+    name: str = Field(description="The registered name, or the run id")
+    version: str = Field(description="The registered version, or the run id")
+    state: Literal["READY"] = Field(default="READY", description="Always the same")
+    reason: str = Field(default="", description="Always empty")
 
 
 def openapi_errors(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -49,12 +49,16 @@ class Identity(_Frozen):
 class Proof(_Frozen):
     """What was checked at load."""
 
-    rows: int
-    """Rows on which the backend's answers were compared or at least produced."""
-    verdict: Literal["identical", "loaded", "untested"]
-    """identical: equal bit for bit to scikit-learn; loaded: answered its input example; untested: no example."""
-    batches: bool = True
-    """Whether a request's answer is the same, bit for bit, whatever requests share a call of the backend with it."""
+    rows: int = Field(description="Rows on which the backend's answers were compared or at least produced")
+    verdict: Literal["identical", "loaded", "untested"] = Field(
+        description="identical: equal bit for bit to scikit-learn; loaded: answered its input example; untested: no "
+        "example"
+    )
+    batches: bool = Field(
+        default=True,
+        description="Whether a request's answer is the same, bit for bit, whatever requests share a call of the "
+        "backend with it",
+    )
 
 
 class FeatureReference(_Frozen):
