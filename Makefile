@@ -39,14 +39,14 @@ run: setup ## no cluster: MLflow (5000) and the API (8000) as local processes; A
 	@$(BIN)/python -m tools.run
 
 ##@ Prove it
-.PHONY: test test-cluster bench lint
+.PHONY: test test-cluster bench lint audit
 test: setup ## unit, integration, chart and control-plane tiers, with coverage
 	@$(BIN)/python -m tools.tiers unit integration chart controlplane
 test-cluster: setup ## the cluster tier, on the cluster of `make stack` (started if need be)
 	@$(BIN)/python -m tools.tiers cluster
 bench: setup ## serving rates beside MLServer, KServe, BentoML, MLflow and Ray Serve; BENCH='--help'
 	@$(BIN)/python -m benchmarks.serving $(BENCH)
-lint: setup ## ruff, mypy, import contracts, helm lint, yamllint, shellcheck, generated files
+lint: setup ## ruff, mypy, import contracts, helm lint, yamllint, shellcheck, actionlint, generated files
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -56,6 +56,9 @@ lint: setup ## ruff, mypy, import contracts, helm lint, yamllint, shellcheck, ge
 	$(BIN)/python -m tools.sync --check
 	$(BIN)/python -m tools.lock --check
 	$$($(BIN)/python -m tools.localcluster binaries helm)/helm lint --strict charts/fairlead
+	$$($(BIN)/python -m tools.localcluster binaries actionlint)/actionlint -shellcheck=$(BIN)/shellcheck
+audit: setup ## asks an advisory service about everything that is pinned
+	@$(PYTHON) -m tools.audit
 
 ##@ Change it
 .PHONY: setup dev format images pictures sync lock clean

@@ -132,6 +132,7 @@ JAEGER = Module(
     extra=True,
 )
 KWOK = Module("kwok", (("kwok", "sigs.k8s.io/kwok/cmd/kwok"),), extra=True)
+ACTIONLINT = Module("actionlint", (("actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),), extra=True)
 VERSITYGW = Module("versitygw", (("versitygw", "github.com/versity/versitygw/cmd/versitygw"),), extra=True)
 
 
@@ -154,6 +155,7 @@ def modules(kubernetes: str = DEFAULT_KUBERNETES) -> tuple[Module, ...]:
         JAEGER,
         KWOK,
         VERSITYGW,
+        ACTIONLINT,
     )
 
 
