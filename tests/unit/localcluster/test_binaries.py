@@ -85,7 +85,7 @@ def test_what_only_some_need_is_built_only_when_asked_for() -> None:
     assert {*binaries.CONTROL_PLANE, *binaries.NODE, "helm", "helm3"} <= usual
     assert set(binaries.names()) - usual == {
         "prometheus", "promtool", "prometheus-operator", "prometheus-config-reloader",
-        "keda-operator", "keda-adapter", "keda-webhooks", "jaeger", "kwok", "versitygw",
+        "keda-operator", "keda-adapter", "keda-webhooks", "jaeger", "kwok", "versitygw", "actionlint",
     }  # fmt: skip
 
 
