@@ -19,6 +19,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from fairlead_operator.api import ModelRef, Reason
+from fairlead_operator.desired.access import Contact
 from fairlead_operator.pods import AnswerError, Pods
 from fairlead_operator.reports import Info
 from tests.integration.service.conftest import PATIENCE, ServerProcess, StartServer
@@ -27,6 +28,7 @@ X = np.random.default_rng(0).normal(size=(300, 4))
 HOST = "127.0.0.1"
 NOBODY = "http://127.0.0.1:9"
 TOKEN = "a token of 128 bits or more"
+CONTACT = Contact(TOKEN)
 
 
 @dataclass(frozen=True)
@@ -120,14 +122,14 @@ async def pods(pod: Pod) -> AsyncIterator[Pods]:
 async def until(pods: Pods, true: Callable[[Info], bool]) -> Info:
     async with asyncio.timeout(PATIENCE):
         while True:
-            info = await pods.info(HOST)
+            info = await pods.info(HOST, CONTACT)
             if true(info):
                 return info
             await asyncio.sleep(0.05)  # as the operator does
 
 
 async def swap(pods: Pods, model: Model) -> Info:
-    await pods.load(HOST, model.ref, TOKEN)
+    await pods.load(HOST, model.ref, CONTACT)
     return await until(pods, lambda info: info.run_id == model.run_id)
 
 
@@ -183,22 +185,22 @@ async def test_going_back_takes_milliseconds(pods: Pods, models: list[Model]) ->
     taken = []
     for model in (one, two) * 5:
         started = time.perf_counter()
-        await pods.load(HOST, model.ref, TOKEN)
+        await pods.load(HOST, model.ref, CONTACT)
         taken.append(time.perf_counter() - started)
-        assert (await pods.info(HOST)).run_id == model.run_id
+        assert (await pods.info(HOST, CONTACT)).run_id == model.run_id
     assert min(taken) < 0.05, taken
 
 
 async def test_a_model_that_is_refused_leaves_the_one_that_serves(pods: Pods, models: list[Model]) -> None:
     one, two, pickled = models
     await swap(pods, two)
-    await pods.load(HOST, pickled.ref, TOKEN)
+    await pods.load(HOST, pickled.ref, CONTACT)
     info = await until(pods, lambda info: info.failed_load is not None)
     assert info.failed_load is not None
     assert (info.failed_load.run_id, info.failed_load.reason) == (pickled.run_id, Reason.MODEL_REFUSED)
     assert "pickle" in info.failed_load.message
     assert (info.run_id, info.previous, info.loading) == (two.run_id, one.run_id, None)
-    assert (await pods.predict(HOST, [tuple(X[0].tolist())])).run_id == two.run_id
+    assert (await pods.predict(HOST, [tuple(X[0].tolist())], CONTACT)).run_id == two.run_id
 
 
 def test_a_container_that_is_started_again_serves_the_last_model(pod: Pod, models: list[Model]) -> None:
@@ -235,12 +237,12 @@ async def test_only_who_has_the_token_swaps_and_reads_rows(pods: Pods, pod: Pod,
     rows = [tuple(row) for row in X[:9].tolist()]
     with pod.server.client() as client:
         assert client.post("/predict", json={"features": rows}).status_code == 200
-    await pods.predict(HOST, [(9.0, 9.0, 9.0, 9.0)] * 4)
+    await pods.predict(HOST, [(9.0, 9.0, 9.0, 9.0)] * 4, CONTACT)
     for token in (None, "wrong"):
         with pytest.raises(AnswerError, match="401 unauthorized"):
-            await pods.load(HOST, two.ref, token)
+            await pods.load(HOST, two.ref, Contact(token))
         with pytest.raises(AnswerError, match="401 unauthorized"):
-            await pods.samples(HOST, 10, token)
-    assert (await pods.info(HOST)).run_id == one.run_id
-    assert (await pods.samples(HOST, 10, TOKEN)).features == (rows[0], rows[4], rows[8])
-    assert (await pods.samples(HOST, 2, TOKEN)).features == (rows[4], rows[8])
+            await pods.samples(HOST, 10, Contact(token))
+    assert (await pods.info(HOST, CONTACT)).run_id == one.run_id
+    assert (await pods.samples(HOST, 10, CONTACT)).features == (rows[0], rows[4], rows[8])
+    assert (await pods.samples(HOST, 2, CONTACT)).features == (rows[4], rows[8])
