@@ -17,6 +17,13 @@ def test_an_image_has_nothing_it_does_not_need(cluster: Cluster, deployment: str
         execute(cluster, deployment, f"import {module}")
 
 
+@pytest.mark.parametrize("deployment", [*ABSENT, "fairlead-mlflow"])
+def test_an_image_can_neither_build_nor_install(cluster: Cluster, deployment: str) -> None:
+    programs = ("cc", "gcc", "g++", "clang", "ld", "make", "pip", "pip3", "uv", "curl", "wget", "git")
+    code = f"import shutil; print([name for name in {programs} if shutil.which(name)])"
+    assert execute(cluster, deployment, code).strip() == "[]"
+
+
 @pytest.mark.parametrize("deployment", ABSENT)
 def test_a_pod_runs_as_nobody_and_cannot_write_its_image(cluster: Cluster, deployment: str) -> None:
     assert execute(cluster, deployment, "import os; print(os.getuid())").strip() == "65532"

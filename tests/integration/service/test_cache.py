@@ -22,6 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from fairlead_service.loading.cache.backend import CacheError
 from fairlead_service.loading.cache.shared import RedisBackend
 from fairlead_service.models import bundle
+from tests.pki import Authority
 from tools.localcluster import packages
 from tools.localcluster.controlplane import free_port
 from tools.localcluster.packages import Package
@@ -72,27 +73,37 @@ def proxy(mlflow_server: str) -> Iterator[Counting]:
     made.server.server_close()
 
 
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@contextlib.contextmanager
+def redis_running(home: Path, *options: str, **client: Any) -> Iterator[int]:
+    """The port of a Redis with a password; `client` says how to ask whether it is there."""
     try:
         packages.ensure((Package("redis-server", "redis-server"),))
     except LocalClusterError as error:
         pytest.skip(str(error))
     port, program = free_port(), packages.which("redis-server")
     assert program is not None
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD]
-    process = subprocess.Popen(command, cwd=tmp_path_factory.mktemp("redis"), stdout=subprocess.DEVNULL)
-    client = Redis(port=port, password=PASSWORD)
+    listen = [option.replace("PORT", str(port)) for option in options]
+    command = [program, *listen, "--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD]
+    process = subprocess.Popen(command, cwd=home, stdout=subprocess.DEVNULL)
+    asked = Redis(port=port, password=PASSWORD, **client)
     deadline = time.monotonic() + PATIENCE
-    while True:
-        with contextlib.suppress(RedisError):
-            client.ping()
-            break
-        assert time.monotonic() < deadline, "redis-server does not answer"
-        time.sleep(0.05)  # polling a process that is not ours
-    yield f"redis://127.0.0.1:{port}/0"
-    process.kill()
-    process.wait()
+    try:
+        while True:
+            with contextlib.suppress(RedisError):
+                asked.ping()
+                break
+            assert time.monotonic() < deadline, "redis-server does not answer"
+            time.sleep(0.05)  # polling a process that is not ours
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_running(tmp_path_factory.mktemp("redis"), "--port", "PORT") as port:
+        yield f"redis://127.0.0.1:{port}/0"
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +225,22 @@ def test_the_lock_of_redis_ends_with_its_holder(backend: RedisBackend, redis_url
 def test_a_wrong_password_is_an_error_of_the_cache(redis_url: str) -> None:
     with pytest.raises(CacheError, match=r"127\.0\.0\.1"):
         RedisBackend(redis_url, 100, "wrong").get("a")
+
+
+def test_redis_by_tls_is_known_by_its_authority(tmp_path: Path, proxy: Counting, model: Any) -> None:
+    ours, others = Authority(tmp_path, "ours"), Authority(tmp_path, "others")
+    shown = ours.issue("redis", "localhost")
+    files = {"cert": shown.certificate, "key": shown.key, "ca-cert": ours.path}
+    options = [part for name, path in files.items() for part in (f"--tls-{name}-file", str(path))]
+    options += ["--port", "0", "--tls-port", "PORT", "--tls-auth-clients", "no"]
+    with redis_running(tmp_path, *options, ssl=True, ssl_cert_reqs="none") as port:
+        good, other = f"rediss://localhost:{port}/0", f"rediss://127.0.0.1:{port}/0"
+        trusted = {"FAIRLEAD_CACHE_CA": ours.path.read_text()}
+        for number, wanted in enumerate((["stored"], ["hit"])):
+            code, lines = end(begin(tmp_path / f"pod{number}" / "b", model, proxy.url, good, **trusted))
+            assert code == 0
+            assert outcomes(lines)[-1:] == wanted, lines
+        assert proxy.downloads == 1
+        for url, authority in ((good, others.path.read_text()), (other, ours.path.read_text()), (good, None)):
+            with pytest.raises(CacheError):
+                RedisBackend(url, 100, PASSWORD, authority).get("a")
