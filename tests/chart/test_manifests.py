@@ -81,13 +81,14 @@ def test_check_finds_what_is_out_of_date_and_sync_mends_it(tmp_path: Path, capsy
         (tmp_path / source).write_text((ROOT / source).read_text())
     for chart in sync.CHARTS:
         (tmp_path / chart / "values.yaml").write_text((ROOT / chart / "values.yaml").read_text())
-    (tmp_path / "manifests/crd.yaml").write_text("changed: true\n")
+    changed = (ROOT / "manifests/crd.yaml").read_text() + "# changed\n"
+    (tmp_path / "manifests/crd.yaml").write_text(changed)
     orphan = tmp_path / "charts/fairlead/files/dashboards/model.json"
     assert sync.main(["--check"], tmp_path) == 1
     assert "files/crd.yaml is out of date" in capsys.readouterr().out
     assert orphan.exists()
     assert sync.main([], tmp_path) == 0
-    assert (tmp_path / "charts/fairlead/files/crd.yaml").read_text() == "changed: true\n"
+    assert (tmp_path / "charts/fairlead/files/crd.yaml").read_text() == changed
     assert not orphan.exists(), "a copy whose source is gone goes too"
     assert sync.main(["--check"], tmp_path) == 0
 
