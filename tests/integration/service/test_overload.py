@@ -22,10 +22,10 @@ from tests.integration.service.sockets import (
 )
 from tests.unit.service.support import X, Y, write_bundle
 
-ROWS = 6000
+ROWS = 60_000
 PLACES = 3
 SLOW = request(b'{"features":[' + b",".join([b"[1,2,3,4]"] * ROWS) + b"]}")
-"""About 0.1 s of the one thread."""
+"""About a second of the one thread."""
 CSV = request(b"a,b,c,d\n1,2,3,4\n", b"Content-Type: text/csv", path=b"/invocations")
 TENSOR = {"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [1, 2, 3, 4]}
 INFER = request(json.dumps({"inputs": [TENSOR]}).encode(), path=b"/v2/models/model/infer")
