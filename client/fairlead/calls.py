@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -74,13 +74,13 @@ def train(
         fields["hyperparameters"] = dict(hyperparameters)
     call = Call("POST", "/train", _of(results.Training), seconds=LONG_SECONDS, repeatable=False)
     if file is not None:
-        return _with(call, upload=Upload(Path(file), encode(fields)))
+        return replace(call, upload=Upload(Path(file), encode(fields)))
     if data is not None:
         rows, names = matrix(data)
         fields |= {"data": rows, "target": values(target)}
         if names is not None:
             fields.setdefault("feature_names", names)
-    return _with(call, body=encode(fields))
+    return replace(call, body=encode(fields))
 
 
 def begun(training: Call[results.Training]) -> Call[results.TrainingJob]:
@@ -162,10 +162,6 @@ def move_alias(
     to = {"version": str(version)} if version is not None else {"semantic_version": semantic_version}
     path = f"/models/{_part(name)}/aliases/{_part(alias)}"
     return Call("PUT", path, _of(results.ModelDetails), body=json.dumps(to).encode())
-
-
-def _with(call: Call[T], body: bytes | None = None, upload: Upload | None = None) -> Call[T]:
-    return Call(call.method, call.path, call.parse, call.parameters, body, upload, call.seconds, call.repeatable)
 
 
 def _given(**parameters: str | int | None) -> dict[str, str | int | list[str]]:

@@ -104,8 +104,7 @@ def understand(call: Call[T], answer: httpx.Response) -> T:
 
 def pause(settings: Settings, call: Call[Any], attempt: int, error: ApiError | httpx.TransportError) -> float:
     """Seconds until it is tried again. Raises what is to be told, if it is not."""
-    lost = None if isinstance(error, ApiError) else Lost(sent=not isinstance(error, _UNSENT))
-    outcome: ApiError | Lost = error if isinstance(error, ApiError) else lost or Lost(sent=True)
+    outcome = error if isinstance(error, ApiError) else Lost(sent=not isinstance(error, _UNSENT))
     seconds = wait_for(settings.retries, attempt, outcome, call.repeatable, random.random())
     if seconds is not None:
         return seconds
