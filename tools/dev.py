@@ -73,12 +73,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopping.set())
     try:
-        api_port, mlflow_port = run.port_setting("API_PORT", 8000), run.port_setting("MLFLOW_PORT", 5000)
-        run.require_free(api_port, "API_PORT")
-        run.require_free(mlflow_port, "MLFLOW_PORT")
-        for directory in (run.LOGS, run.STATE / "mlflow", run.STATE / "api"):
-            directory.mkdir(parents=True, exist_ok=True)
-        serve(api_port, mlflow_port, stopping)
+        serve(*run.prepare(), stopping)
     except run.RunError as error:
         print(f"dev: {error}", file=sys.stderr)
         return 1

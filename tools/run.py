@@ -187,16 +187,21 @@ def print_urls(api_port: int, mlflow_port: int) -> None:
     )
 
 
+def prepare() -> tuple[int, int]:
+    """The ports of API and MLflow, which are free, and the directories of both. Raises RunError."""
+    api_port, mlflow_port = port_setting("API_PORT", 8000), port_setting("MLFLOW_PORT", 5000)
+    if api_port == mlflow_port:
+        raise RunError(f"API_PORT and MLFLOW_PORT are both {api_port}; they must differ")
+    require_free(api_port, "API_PORT")
+    require_free(mlflow_port, "MLFLOW_PORT")
+    for directory in (LOGS, STATE / "mlflow", STATE / "api"):
+        directory.mkdir(parents=True, exist_ok=True)
+    return api_port, mlflow_port
+
+
 def main() -> int:
     try:
-        api_port, mlflow_port = port_setting("API_PORT", 8000), port_setting("MLFLOW_PORT", 5000)
-        if api_port == mlflow_port:
-            raise RunError(f"API_PORT and MLFLOW_PORT are both {api_port}; they must differ")
-        require_free(api_port, "API_PORT")
-        require_free(mlflow_port, "MLFLOW_PORT")
-        for directory in (LOGS, STATE / "mlflow", STATE / "api"):
-            directory.mkdir(parents=True, exist_ok=True)
-        return serve(api_port, mlflow_port)
+        return serve(*prepare())
     except RunError as error:
         print(f"run: {error}", file=sys.stderr)
         return 1

@@ -104,13 +104,13 @@ def argocd_config_map(health: str) -> str:
     )
 
 
-def expected(crd: str, rules: str) -> str:
+def expected(definition: Any, rules: Any) -> str:
     """What `kubectl fairlead doctor` compares an installation with."""
-    (version,) = yaml.safe_load(crd)["spec"]["versions"]
+    (version,) = definition["spec"]["versions"]
     fields = [
         field for field in fields_of(version["schema"]["openAPIV3Schema"]) if field.startswith(("spec.", "status."))
     ]
-    return json.dumps({"rules": yaml.safe_load(rules)["rules"], "fields": sorted(set(fields))}, indent=1) + "\n"
+    return json.dumps({"rules": rules["rules"], "fields": sorted(set(fields))}, indent=1) + "\n"
 
 
 def generated(root: Path) -> dict[Path, str]:
@@ -122,12 +122,9 @@ def generated(root: Path) -> dict[Path, str]:
     for chart in CHARTS:
         path = root / chart / "README.md"
         files[path] = readme(path.read_text(), (root / chart / "values.yaml").read_text())
-    manifests = root / "manifests"
-    files[root / "client/fairlead_kubectl/expected.json"] = expected(
-        (manifests / "crd.yaml").read_text(), (manifests / "operator-rules.yaml").read_text()
-    )
+    definition, rules = (yaml.safe_load(files[copies / name]) for name in ("crd.yaml", "operator-rules.yaml"))
+    files[root / "client/fairlead_kubectl/expected.json"] = expected(definition, rules)
     files[root / "docs/metrics.md"] = catalogue.document()
-    definition = yaml.safe_load((root / "manifests/crd.yaml").read_text())
     files[root / "docs/reference/modeldeployment.md"] = crd.page(definition)
     described = create_app(Settings.model_construct()).openapi()  # as it is by default, whatever this shell's variables
     files[root / "docs/reference/http.md"] = http.page(described, needed)
