@@ -1,6 +1,8 @@
 """Whom the operator trusts among pods that speak TLS, and the certificate that it comes with."""
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _Stamps = list[int]
@@ -19,7 +21,8 @@ class Trust:
         self._ca, self._certificate, self._key = ca, certificate, key
         self._files = [path for path in (ca, certificate, key) if path is not None]
         self._stamps = self._look()
-        self.context = ssl.create_default_context(cafile=None if ca is None else self._readable(ca))
+        with _naming(ca):
+            self.context = ssl.create_default_context(cafile=ca)
         self._present()
 
     def refresh(self) -> None:
@@ -30,7 +33,8 @@ class Trust:
             return
         try:
             if self._ca is not None:
-                self.context.load_verify_locations(self._readable(self._ca))
+                with _naming(self._ca):
+                    self.context.load_verify_locations(self._ca)
             self._present()
         except TrustError:
             return  # half written, or spoilt: asked again at the next request
@@ -39,17 +43,17 @@ class Trust:
     def _present(self) -> None:
         if self._certificate is None:
             return
-        try:
+        with _naming(f"{self._certificate} with {self._key}"):
             self.context.load_cert_chain(self._certificate, self._key)
-        except (OSError, ssl.SSLError) as error:
-            raise TrustError(f"{self._certificate} with {self._key}: {error}") from None
-
-    def _readable(self, ca: Path) -> str:
-        try:
-            ssl.create_default_context(cafile=str(ca))
-        except (OSError, ssl.SSLError) as error:
-            raise TrustError(f"{ca}: {error}") from None
-        return str(ca)
 
     def _look(self) -> _Stamps:
         return [path.stat().st_mtime_ns if path.exists() else 0 for path in self._files]
+
+
+@contextmanager
+def _naming(what: object) -> Iterator[None]:
+    """OpenSSL's own words do not say which file they are about."""
+    try:
+        yield
+    except OSError as error:  # ssl.SSLError is one
+        raise TrustError(f"{what}: {error}") from None

@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from fairlead_service.observability.form import encode, line
 
+CacheOutcome = Literal["hit", "miss", "stored", "corrupt", "error", "unavailable"]
+"""Of a request to the bundle cache."""
+
 
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -32,7 +35,7 @@ class Progress(_Message):
     """Those of a training that are known so far."""
     run_id: str | None = None
     """The MLflow run of a training, once there is one."""
-    cache: Literal["hit", "miss", "stored", "corrupt", "error", "unavailable"] | None = None
+    cache: CacheOutcome | None = None
     """What became of a request to the bundle cache."""
 
     @property

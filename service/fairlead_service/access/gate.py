@@ -4,6 +4,7 @@ Off unless a file of keys or a provider is configured.
 """
 
 import hashlib
+import hmac
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +40,11 @@ class Access:
     @property
     def on(self) -> bool:
         return self._keys is not None or self._tokens is not None
+
+    @property
+    def wants_load_token(self) -> bool:
+        """Of whom loads or reads samples, where nobody is asked who they are."""
+        return bool(self._load_tokens) and not self.on
 
     @property
     def sources(self) -> "list[Source]":
@@ -81,8 +87,9 @@ class Access:
         return identity.name
 
     def is_load_token(self, token: bytes) -> bool:
-        """Digests are compared: how long that takes tells nothing of what is right."""
-        return hashlib.sha256(token).digest() in self._load_tokens
+        """Digests are compared, and all of them: how long that takes tells nothing of what is right."""
+        given = hashlib.sha256(token).digest()
+        return any([hmac.compare_digest(given, digest) for digest in self._load_tokens])
 
     @property
     def _wanted(self) -> str:
@@ -100,7 +107,7 @@ class Access:
 def access(settings: Settings) -> Access:
     """As the settings want it. Raises StaleError if the keys can't be read; the provider may be away."""
     keys = None if settings.api_keys_file is None else KeyFile(settings.api_keys_file)
-    return Access(keys, _tokens(settings), frozenset(load_tokens(settings)))
+    return Access(keys, _tokens(settings), frozenset(_load_tokens(settings)))
 
 
 def _tokens(settings: Settings) -> "Tokens | None":
@@ -121,8 +128,8 @@ def _tokens(settings: Settings) -> "Tokens | None":
     )
 
 
-def load_tokens(settings: Settings) -> list[bytes]:
-    """Digests of the tokens that are right. Comparing digests takes the same time whatever was sent."""
+def _load_tokens(settings: Settings) -> list[bytes]:
+    """Digests of the tokens that are right."""
     found = []
     if settings.load_token is not None:
         found.append(hashlib.sha256(settings.load_token.get_secret_value().encode()).digest())

@@ -141,4 +141,4 @@ def read_keys(document: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
 
 
 def _fingerprints(keys: Mapping[str, jwt.PyJWK]) -> dict[str, object]:
-    return {name: key._jwk_data for name, key in keys.items()}
+    return {name: (key.algorithm_name, key.key) for name, key in keys.items()}

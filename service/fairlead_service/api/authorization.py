@@ -1,14 +1,11 @@
 """What FastAPI's routes ask of their clients: a credential where those are configured (`access`), and without it
 the load token, for swapping a predictor's model and for reading rows of its users."""
 
-import hashlib
-import hmac
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from fairlead_service.access.gate import load_tokens
 from fairlead_service.api.services import Use
 from fairlead_service.errors import Unauthorized
 
@@ -29,10 +26,8 @@ async def authorized(
     services: Use, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 ) -> None:
     """Raises Unauthorized."""
-    wanted = load_tokens(services.settings)
-    if not wanted or services.access.on:  # then `guard` has asked
+    if not services.access.wants_load_token:  # nobody is asked, or `guard` has
         return
-    given = hashlib.sha256(credentials.credentials.encode()).digest() if credentials else b""
-    if not any([hmac.compare_digest(given, digest) for digest in wanted]):
+    if credentials is None or not services.access.is_load_token(credentials.credentials.encode()):
         detail = "send the server's load token: `Authorization: Bearer TOKEN`"
         raise Unauthorized(detail, headers={"WWW-Authenticate": "Bearer"})

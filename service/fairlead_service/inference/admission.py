@@ -5,13 +5,13 @@ else as many connections as there are places, each with half a body, would keep 
 """
 
 from collections.abc import Callable
-from typing import Final, Literal, NoReturn
+from typing import Final, Literal, get_args
 
 from fairlead_service.errors import Overloaded
 
 Limit = Literal["in_flight", "waiting_rows"]
 """Which limit a prediction was refused by: this one, or the batcher's."""
-LIMITS: Final[tuple[Limit, ...]] = ("in_flight", "waiting_rows")
+LIMITS: Final[tuple[Limit, ...]] = get_args(Limit)
 
 
 class Admission:
@@ -30,17 +30,13 @@ class Admission:
     def check(self) -> None:
         """Raises Overloaded if there is no place: for refusing before a body is read."""
         if self._taken >= self._places:
-            self._refuse()
+            self._refused("in_flight")
+            raise Overloaded(f"{self._places} predictions are in flight, as many as this server takes on at a time")
 
     def take(self) -> None:
         """Takes a place, to be given back. Raises Overloaded."""
-        if self._taken >= self._places:
-            self._refuse()
+        self.check()
         self._taken += 1
 
     def give_back(self) -> None:
         self._taken -= 1
-
-    def _refuse(self) -> NoReturn:
-        self._refused("in_flight")
-        raise Overloaded(f"{self._places} predictions are in flight, as many as this server takes on at a time")

@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace, environment: Mapping[str, str], channel: w
 def _cache(environment: Mapping[str, str], channel: wire.Channel) -> BundleCache | None:
     """None without one, or with one whose settings make no sense: that is said, and the load goes on."""
 
-    def report(outcome: loads.Outcome, message: str) -> None:
+    def report(outcome: wire.CacheOutcome, message: str) -> None:
         channel.send(wire.Progress(stage="cache", message=message, cache=outcome))
 
     try:

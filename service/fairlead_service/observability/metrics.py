@@ -17,9 +17,10 @@ from fairlead_service.models.slot import Serving
 from fairlead_service.observability import summary
 from fairlead_service.observability.drift_metrics import DriftCollector
 from fairlead_service.observability.observations import Histograms, Series
+from fairlead_service.wire import CacheOutcome
 
 OUTCOMES: Final = ("succeeded", "failed")
-CACHE_OUTCOMES: Final = ("hit", "miss", "stored", "corrupt", "error", "unavailable", "rejected")
+CACHE_OUTCOMES: Final = (*get_args(CacheOutcome), "rejected")
 UNMATCHED: Final = "unmatched"
 """The path label of requests that no route takes."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from fairlead_service.loading import loader, reference
 from fairlead_service.loading.cache import entry, question
@@ -23,9 +23,9 @@ from fairlead_service.loading.source import Source
 from fairlead_service.models import bundle
 from fairlead_service.models.bundle import Bundle
 from fairlead_service.observability.stages import stage
+from fairlead_service.wire import CacheOutcome
 
-Outcome = Literal["hit", "miss", "stored", "corrupt", "error", "unavailable"]
-Report = Callable[[Outcome, str], None]
+Report = Callable[[CacheOutcome, str], None]
 """Called with what became of a request to the cache, and a sentence."""
 Load = Callable[[str, LoadOptions], Bundle]
 """Fetches the model of that URI from MLflow and writes its bundle to the destination. Raises LoadError."""
@@ -139,7 +139,7 @@ class BundleCache:
 
     def _fail(self, error: CacheError) -> None:
         self._works = False
-        outcome: Outcome = "unavailable" if isinstance(error, AwayError) else "error"
+        outcome: CacheOutcome = "unavailable" if isinstance(error, AwayError) else "error"
         self._report(outcome, f"the load goes on without the cache: {error}")
 
 
