@@ -223,8 +223,8 @@ class Models:
     def train(self, algorithm: str = "random_forest", **more: Any) -> Any:
         rows, labels, names = self.data
         with self.cluster.port_forward(NAMESPACE, "service/fairlead-api") as url, Client(url) as api:
-            options = {"feature_names": names, "load": False, **more}
-            return asdict(api.train(rows, labels, algorithm=algorithm, **options))
+            options = {"target": labels, "feature_names": names, "load": False, **more}
+            return asdict(api.train(rows, algorithm=algorithm, **options))
 
     @contextmanager
     def tracking(self) -> Iterator[str]:
