@@ -7,11 +7,11 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
-from fairlead_operator import optional, reference, tracing
+from fairlead_operator import owned, reference, tracing
 from fairlead_operator.analysis import Analyst, Replays, Traffic
 from fairlead_operator.api import Manifest
 from fairlead_operator.apply import Children
@@ -19,8 +19,8 @@ from fairlead_operator.drift import CONDITION as DRIFT
 from fairlead_operator.drift_poll import DriftPoll, Readings
 from fairlead_operator.groups import Discovery, Groups
 from fairlead_operator.interviews import Interviews, Speakers
-from fairlead_operator.kinds import MODEL_DEPLOYMENT, OPTIONAL, WATCHED, Kind
-from fairlead_operator.kube import KubeError
+from fairlead_operator.kinds import MODEL_DEPLOYMENT, OWNED, Kind
+from fairlead_operator.kube import KubeError, Page
 from fairlead_operator.metrics import (
     CANDIDATES,
     PREDICTOR_PODS,
@@ -56,10 +56,10 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Lists(Cluster, Discovery, optional.Streams, Protocol):
+class Lists(Cluster, Discovery, owned.Streams, Protocol):
     """What the controller needs of the API server beside what reconciling does."""
 
-    async def list_all(self, kind: Kind, namespaces: tuple[str, ...]) -> tuple[list[Manifest], int]: ...
+    def pages(self, kind: Kind, namespace: str) -> AsyncIterator[Page]: ...
 
 
 class ModelRegistry(Registry, Tags, Protocol):
@@ -116,7 +116,7 @@ class Controller:
         PROBLEMS.set_function(lambda: self.store.census.problems)
 
     def observed(self, kind: Kind, event: str | None, obj: Manifest) -> None:
-        """Takes in a watch event; what it changes is reconciled."""
+        """Takes in a watch event, or an object of a list (no event); what it changes is reconciled."""
         key = self.store.key_of(kind, obj)
         changed = self.store.remove(kind, obj) if event == "DELETED" else self.store.put(kind, obj)
         if changed and (key := key or self.store.key_of(kind, obj)):
@@ -131,7 +131,7 @@ class Controller:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Lists everything first: a decision made on half a picture would be a wrong one. Then works until left."""
-        await self.list_all()
+        versions = await self.list_all()
         for key in self.store.resources():
             self.queue.add(key)
         tasks = [
@@ -144,8 +144,8 @@ class Controller:
                 ("resync", self._resync()),
                 ("heartbeat", self._heartbeat()),
                 *(
-                    (f"{kind.plural} {namespace}", self._follow(kind, namespace))
-                    for kind, namespace in self._optional()
+                    (f"{kind.plural} {namespace}", self._follow(kind, namespace, versions.get((kind, namespace), "")))
+                    for kind, namespace in itertools.product(OWNED, self._namespaces)
                 ),
             )
         ]
@@ -159,24 +159,35 @@ class Controller:
             await self.analyst.close()
             await self.interviews.close()
 
-    async def list_all(self) -> None:
-        """Puts the store right; what was news is reconciled."""
+    async def list_all(self) -> dict[tuple[Kind, str], str]:
+        """Puts the store right, and what was news is reconciled. Returns the version of each list: of every kind that
+        is there, in each namespace."""
         await self.groups.refresh()
-        for kind in (*WATCHED, *[kind for kind in OPTIONAL if await self.groups.offers(kind.group)]):
-            await self._list(kind)
+        kinds = [kind for kind in OWNED if not kind.optional or await self.groups.offers(kind.group)]
+        asked = itertools.product((MODEL_DEPLOYMENT, *kinds), self._namespaces)
+        return {(kind, namespace): await self._list(kind, namespace) for kind, namespace in asked}
 
-    async def _list(self, kind: Kind) -> int:
-        items, version = await self._kube.list_all(kind, self._settings.watch_namespaces)
-        for obj in self.store.replace(kind, items, version):
+    async def _list(self, kind: Kind, namespace: str) -> str:
+        """A page at a time: objects as they come take many times the memory of what is kept of them."""
+        listed: set[Key] = set()
+        version = "0"
+        async for page in self._kube.pages(kind, namespace):
+            version = page.version
+            for obj in page.items:
+                listed.add(Key.of(obj))
+                self.observed(kind, None, obj)
+        for obj in self.store.prune(kind, namespace, listed, int(version)):
             if key := self.store.key_of(kind, obj):
                 self.queue.add(key)
         return version
 
-    def _optional(self) -> Iterable[tuple[Kind, str]]:
-        return itertools.product(OPTIONAL, self._settings.watch_namespaces or ("",))
+    @property
+    def _namespaces(self) -> tuple[str, ...]:
+        """An empty one is all of them."""
+        return self._settings.watch_namespaces or ("",)
 
-    async def _follow(self, kind: Kind, namespace: str) -> None:
-        await optional.follow(kind, namespace, self._kube, self.groups, self._list, self.observed)
+    async def _follow(self, kind: Kind, namespace: str, since: str) -> None:
+        await owned.follow(kind, namespace, self._kube, self.groups, self._list, self.observed, since)
 
     def health(self) -> str | None:
         """Why this process should be restarted, or None. Called from another thread."""

@@ -1,4 +1,5 @@
-"""Kopf's side: decorators only. An event goes into the store and its key on the queue; nothing is decided here.
+"""Kopf's side: decorators only. An event of a ModelDeployment goes into the store and its key on the queue; nothing is
+decided here. What belongs to them is watched by `owned`.
 
 Only low-level event handlers are registered: they make Kopf write nothing, no finalizer and no annotation.
 """
@@ -7,9 +8,8 @@ from typing import Any
 
 import kopf
 
-from fairlead_operator.api import OWNER_LABEL
 from fairlead_operator.controller import Controller
-from fairlead_operator.kinds import WATCHED, Kind
+from fairlead_operator.kinds import MODEL_DEPLOYMENT
 from fairlead_operator.kube import PAGE
 
 
@@ -42,7 +42,7 @@ class NoDiff(kopf.DiffBaseStorage):
 
 
 def kopf_settings() -> kopf.OperatorSettings:
-    """Kopf watches and does nothing else."""
+    """Kopf watches ModelDeployments and does nothing else."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False  # our Events are on transitions, not on log lines
     settings.scanning.disabled = True  # no rights on CRDs and namespaces needed
@@ -51,27 +51,21 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = NoDiff()
     settings.watching.server_timeout = 300  # load balancers cut silent streams without a word
     settings.watching.client_timeout = 310
-    settings.watching.chunk_size = PAGE  # else a restart holds all pods of the cluster in memory at once, in full
+    settings.watching.chunk_size = PAGE  # else a restart holds all of them in memory at once, in full
     settings.queueing.idle_timeout = 1  # a task for each object that changed: let it go soon
-    for kind in WATCHED:
-        if kind.labelled:  # a cluster has thousands of pods that are not ours
-            settings.watching.label_selectors[kind.group, kind.version, kind.plural] = OWNER_LABEL
     return settings
 
 
 def register(registry: kopf.OperatorRegistry, controller: Controller) -> None:
-    """Makes every event of what is watched known to the controller."""
+    """Makes every event of a ModelDeployment known to the controller."""
 
     @kopf.on.login(registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         """As the client library does, but without loading its synchronous half (40 MB)."""
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
-    for kind in WATCHED:
-        _watch(registry, controller, kind)
+    resource = MODEL_DEPLOYMENT
 
-
-def _watch(registry: kopf.OperatorRegistry, controller: Controller, kind: Kind) -> None:
-    @kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)
+    @kopf.on.event(resource.group, resource.version, resource.plural, id=resource.plural, registry=registry)
     async def observed(event: kopf.RawEvent, **_: Any) -> None:
-        controller.observed(kind, event["type"], dict(event["object"]))
+        controller.observed(resource, event["type"], dict(event["object"]))

@@ -69,6 +69,5 @@ CHILDREN: Final = {
         PROMETHEUS_RULE,
     )
 }
-OPTIONAL: Final = tuple(kind for kind in CHILDREN.values() if kind.optional)
-WATCHED: Final = (MODEL_DEPLOYMENT, *(kind for kind in CHILDREN.values() if not kind.optional), POD)
-"""In every cluster."""
+OWNED: Final = (*CHILDREN.values(), POD)
+"""What belongs to a ModelDeployment: children, and the pods of its Deployments."""

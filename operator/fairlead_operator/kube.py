@@ -5,9 +5,9 @@ dicts: no model classes are made for them.
 """
 
 import urllib.request
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import aiohttp
 import orjson
@@ -22,6 +22,14 @@ TIMEOUT_SECONDS = 30.0
 PAGE = 250
 """Objects of one answer, of the lists here and of those of the watches."""
 STREAM_SECONDS = 300
+
+
+class Page(NamedTuple):
+    """Of a list."""
+
+    items: list[Manifest]
+    version: str
+    """Of the whole list: every page has the same."""
 
 
 class KubeError(Exception):
@@ -74,15 +82,20 @@ class Kube:
         except NotFoundError:
             return None
 
-    async def list_all(self, kind: Kind, namespaces: Sequence[str]) -> tuple[list[Manifest], int]:
-        """All objects of a kind that are ours to see, in these namespaces (none: in all), and the list's version."""
-        items: list[Manifest] = []
-        versions = []
-        for namespace in namespaces or ("",):
-            found, version = await self._list(kind, namespace)
-            items += found
-            versions.append(version)
-        return items, min(versions)
+    async def pages(self, kind: Kind, namespace: str) -> AsyncIterator[Page]:
+        """All objects of a kind that are ours to see in a namespace (empty: in all)."""
+        query = [("limit", str(PAGE))]
+        if kind.labelled:
+            query.append(("labelSelector", OWNER_LABEL))
+        token = ""
+        while True:
+            more = [("continue", token)] if token else []
+            page = await self._request("GET", kind.path(namespace), [*query, *more])
+            items = [{"kind": kind.kind, "apiVersion": page["apiVersion"], **item} for item in page["items"]]
+            yield Page(items, page["metadata"]["resourceVersion"])
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return
 
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Server-side apply, forced: conflicts about fields we set are ours to win. Returns the stored object."""
@@ -166,20 +179,6 @@ class Kube:
         query = [("fieldManager", manager), ("force", "true")]
         what = " ".join(("apply", kind.kind, *([subresource] if subresource else [])))
         return await self._request("PATCH", path, query, manifest, "application/apply-patch+yaml", what)
-
-    async def _list(self, kind: Kind, namespace: str) -> tuple[list[Manifest], int]:
-        items: list[Manifest] = []
-        query = [("limit", str(PAGE))]
-        if kind.labelled:
-            query.append(("labelSelector", OWNER_LABEL))
-        token = ""
-        while True:
-            more = [("continue", token)] if token else []
-            page = await self._request("GET", kind.path(namespace), [*query, *more])
-            items += [{"apiVersion": page["apiVersion"], "kind": kind.kind, **item} for item in page["items"]]
-            token = page["metadata"].get("continue", "")
-            if not token:
-                return items, int(page["metadata"]["resourceVersion"])
 
     async def _request(
         self,

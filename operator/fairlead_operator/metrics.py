@@ -40,8 +40,8 @@ ROLLOUTS = Counter("fairlead_rollouts", "Roll-outs that ended, by how.", ["verdi
 PREDICTOR_PODS = Gauge("fairlead_predictor_pods", "Pods of ModelDeployments whose containers are ready.")
 REQUESTS = Counter(
     "fairlead_kubernetes_requests",
-    "Requests to the Kubernetes API, by the class of their answer (2xx; none: there was none). Kopf's watches are not "
-    "among them.",
+    "Requests to the Kubernetes API, by the class of their answer (2xx; none: there was none). Kopf's watch of "
+    "ModelDeployments is not among them.",
     ["verb", "code"],
 )
 BUILD = Gauge("fairlead_build_info", "1; the label says which version runs.", ["version"])

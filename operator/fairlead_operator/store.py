@@ -7,8 +7,8 @@ Objects are kept as JSON text, a fifth of what they take as dicts, and read anew
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from collections.abc import Container
+from typing import Any, Final, NamedTuple, Self
 
 import orjson
 
@@ -23,10 +23,14 @@ _UNREAD: Final = frozenset({"managedFields", "resourceVersion"})
 
 
 class Key(NamedTuple):
-    """A ModelDeployment: what the work queue holds."""
+    """Where an object is. Of a ModelDeployment: what the work queue holds."""
 
     namespace: str
     name: str
+
+    @classmethod
+    def of(cls, obj: Manifest) -> Self:
+        return cls(obj["metadata"]["namespace"], obj["metadata"]["name"])
 
 
 class _Kept(NamedTuple):
@@ -48,7 +52,7 @@ class Store:
     def put(self, kind: Kind, obj: Manifest) -> bool:
         """Takes an object in; says whether that changed anything that is kept. An autoscaler writes what it measures
         into its status many times a minute: that is no news."""
-        place = (kind.kind, _key(obj))
+        place = (kind.kind, Key.of(obj))
         known, new = self._objects.get(place), version(obj)
         newest = known.version if known is not None else self._deleted.get(place, -1)
         if newest >= new:
@@ -64,19 +68,20 @@ class Store:
     def remove(self, kind: Kind, obj: Manifest) -> bool:
         """Forgets an object that was deleted (or lost our label), unless a newer one is here already. Remembers when
         it went, so that an answer that was under way meanwhile does not bring it back."""
-        return self._remove(kind, _key(obj), version(obj))
+        return self._remove(kind, Key.of(obj), version(obj))
 
-    def replace(self, kind: Kind, items: Iterable[Manifest], listed_version: int) -> list[Manifest]:
-        """Takes a whole list in; returns the objects that were news, deleted ones with them."""
-        items = list(items)
-        listed = {_key(item) for item in items}
+    def prune(self, kind: Kind, namespace: str, listed: Container[Key], listed_version: int) -> list[Manifest]:
+        """Forgets what a whole list of a namespace (empty: of all) did not hold, but nothing that is newer than the
+        list; returns what it forgot."""
         gone = [
             (key, known)
             for (known_kind, key), known in self._objects.items()
-            if known_kind == kind.kind and key not in listed and known.version <= listed_version
+            if known_kind == kind.kind
+            and namespace in ("", key.namespace)
+            and key not in listed
+            and known.version <= listed_version
         ]
-        removed = [_read(known) for key, known in gone if self._remove(kind, key, known.version)]
-        return removed + [item for item in items if self.put(kind, item)]
+        return [_read(known) for key, known in gone if self._remove(kind, key, known.version)]
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         known = self._objects.get((kind.kind, Key(namespace, name)))
@@ -94,7 +99,7 @@ class Store:
     def key_of(self, kind: Kind, obj: Manifest) -> Key | None:
         """The ModelDeployment an object belongs to, if there is one."""
         if kind is MODEL_DEPLOYMENT:
-            return _key(obj)
+            return Key.of(obj)
         return self.owner(obj["metadata"]["namespace"], label_of(obj))
 
     def owner(self, namespace: str, label: str) -> Key | None:
@@ -136,10 +141,6 @@ class Store:
 def version(obj: Manifest) -> int:
     """Resource versions of one kind are comparable numbers (Kubernetes says so since 1.35, etcd always did)."""
     return int(obj["metadata"].get("resourceVersion") or 0)
-
-
-def _key(obj: Manifest) -> Key:
-    return Key(obj["metadata"]["namespace"], obj["metadata"]["name"])
 
 
 def _read(kept: _Kept) -> Manifest:

@@ -15,8 +15,8 @@ from fairlead_operator import contract
 from fairlead_operator.api import ADMITTED, OWNER_LABEL, REVISION_LABEL, RUN_LABEL, Manifest, ModelRef
 from fairlead_operator.checks import Evidence, Measurement, Question, Sample, judge
 from fairlead_operator.desired.access import Contact
-from fairlead_operator.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, POD, WATCHED, Kind
-from fairlead_operator.kube import ConflictError, KubeError, NotFoundError
+from fairlead_operator.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, OWNED, POD, Kind
+from fairlead_operator.kube import ConflictError, KubeError, NotFoundError, Page
 from fairlead_operator.mlflow import MissingError, UnavailableError
 from fairlead_operator.pods import UnreachableError
 from fairlead_operator.reference import RegisteredModel, RunReference, VersionReference
@@ -73,12 +73,12 @@ class FakeCluster:
             found["metadata"]["managedFields"] = [ours]
         return found
 
-    async def list_all(self, kind: Kind, namespaces: tuple[str, ...]) -> tuple[list[Manifest], int]:
+    async def pages(self, kind: Kind, namespace: str) -> AsyncIterator[Page]:
         self.reads += 1
         self._request()
         found = [copy.deepcopy(obj) for (known, _, _), obj in self.objects.items() if known == kind.kind]
         labelled = [obj for obj in found if not kind.labelled or OWNER_LABEL in obj["metadata"].get("labels", {})]
-        return labelled, self._version
+        yield Page(labelled, str(self._version))
 
     async def apply(self, kind: Kind, manifest: Manifest) -> Manifest:
         place = (kind.kind, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
@@ -347,7 +347,7 @@ class FakeCluster:
 
     def _tell(self, kind: Kind, event: str, obj: Manifest) -> None:
         ours = not kind.labelled or OWNER_LABEL in obj["metadata"].get("labels", {})
-        if kind in WATCHED and ours:
+        if kind in (MODEL_DEPLOYMENT, *OWNED) and ours:
             self.pending.append((kind, event, copy.deepcopy(obj)))
 
     def _request(self) -> None:

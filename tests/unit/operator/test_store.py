@@ -40,9 +40,11 @@ def test_an_object_that_lost_our_label_may_come_back() -> None:
 def test_a_list_finds_what_a_watch_missed_but_nothing_newer_than_itself() -> None:
     store = Store()
     store.put(SERVICE, service(5))
-    assert store.replace(SERVICE, [], listed_version=4) == []
+    assert store.prune(SERVICE, "", set(), listed_version=4) == []
+    assert store.prune(SERVICE, "elsewhere", set(), listed_version=6) == []
+    assert store.prune(SERVICE, "ml", {Key("ml", "fraud")}, listed_version=6) == []
     assert store.get(SERVICE, "ml", "fraud") is not None
-    assert [obj["spec"]["v"] for obj in store.replace(SERVICE, [], listed_version=6)] == [5]
+    assert [obj["spec"]["v"] for obj in store.prune(SERVICE, "ml", set(), listed_version=6)] == [5]
     assert store.get(SERVICE, "ml", "fraud") is None
 
 

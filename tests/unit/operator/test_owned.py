@@ -1,4 +1,4 @@
-"""Watching a kind that comes and goes."""
+"""Watching what is owned, kinds that come and go with it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from fairlead_operator import optional
+from fairlead_operator import owned
 from fairlead_operator.groups import Groups
-from fairlead_operator.kinds import SCALED_OBJECT
+from fairlead_operator.kinds import POD, SCALED_OBJECT, Kind
 from fairlead_operator.kube import KubeError, NotFoundError
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optional, "AGAIN_SECONDS", 0)
-    monkeypatch.setattr(optional, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(owned, "AGAIN_SECONDS", (0.0,))
+    monkeypatch.setattr(owned, "PAUSE_SECONDS", 0)
 
 
-LISTED = 2
+LISTED = "2"
 """The version of every list."""
 
 
@@ -35,7 +35,7 @@ class Cluster:
     async def groups(self) -> frozenset[str]:
         return self.there
 
-    async def listed(self, kind: Any) -> int:
+    async def listed(self, kind: Any, namespace: str) -> str:
         self.lists += 1
         return LISTED
 
@@ -56,13 +56,15 @@ def event(kind: str, version: int) -> Any:
     return {"type": kind, "object": {"metadata": {"name": "fraud", "resourceVersion": str(version)}}}
 
 
-async def seen(cluster: Cluster, groups: Groups) -> list[tuple[str | None, str]]:
+async def seen(
+    cluster: Cluster, groups: Groups, kind: Kind = SCALED_OBJECT, since: str = ""
+) -> list[tuple[str | None, str]]:
     found: list[tuple[str | None, str]] = []
 
     def observed(kind: Any, what: str | None, obj: Any) -> None:
         found.append((what, obj["metadata"]["resourceVersion"]))
 
-    task = asyncio.create_task(optional.follow(SCALED_OBJECT, "", cluster, groups, cluster.listed, observed))
+    task = asyncio.create_task(owned.follow(kind, "", cluster, groups, cluster.listed, observed, since))
     await asyncio.wait_for(cluster.done.wait(), 5)
     task.cancel()
     return found
@@ -96,3 +98,15 @@ async def test_nothing_is_asked_while_the_kind_is_away() -> None:
     assert await watching == [("ADDED", "3"), ("ADDED", "5")]
     assert cluster.asked == ["2", "3", "2", "2", "5"]
     assert cluster.lists == 2
+
+
+async def test_what_every_cluster_has_is_not_looked_for_and_goes_on_from_the_first_list(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    down = [KubeError(0, "down")]
+    cluster = Cluster(down, down, [NotFoundError(404, "the server is starting")], [event("ADDED", 12)], down)
+    assert await seen(cluster, Groups(cluster), POD, "11") == [("ADDED", "12")]
+    assert cluster.asked == ["11", "11", "11", "11", "12", "12"]
+    assert cluster.lists == 0
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == ["pods are not watched, which is tried again: down"] * 2, "once for each outage"
