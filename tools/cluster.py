@@ -17,6 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tools import kind
+
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".fairlead"
 KUBECONFIG = STATE / "kubeconfig"
@@ -90,17 +92,10 @@ class Cluster:
                 forward.terminate()
 
 
-def has_kind() -> bool:
-    """Whether a Docker engine answers and kind is there."""
-    if not (shutil.which("docker") and shutil.which("kind")):
-        return False
-    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
-
-
 def binaries() -> Path:
     """The directory with kubectl and helm: the machine's own where kind is or Go is not, else built ones."""
     own = {name: shutil.which(name) for name in ("kubectl", "helm")}
-    if all(own.values()) and (has_kind() or not shutil.which("go")):
+    if all(own.values()) and (kind.answers() or not shutil.which("go")):
         directory = STATE / "own-bin"
         directory.mkdir(parents=True, exist_ok=True)
         for name, path in own.items():

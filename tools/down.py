@@ -3,13 +3,13 @@
 import subprocess
 import sys
 
-from tools.cluster import ROOT, has_kind
-from tools.up import KIND_CLUSTER
+from tools import kind
+from tools.cluster import ROOT
 
 
 def main() -> int:
-    if has_kind() and KIND_CLUSTER in subprocess.check_output(["kind", "get", "clusters"], text=True).split():
-        return subprocess.run(["kind", "delete", "cluster", "--name", KIND_CLUSTER], check=False).returncode
+    if kind.runs():
+        return kind.delete()
     return subprocess.run([sys.executable, "-m", "tools.localcluster", "down"], cwd=ROOT, check=False).returncode
 
 

@@ -10,19 +10,20 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from examples import breast_cancer
-from tools.cluster import ROOT, STATE, Cluster, CommandError, binaries, has_kind, run
+from tools import kind
+from tools.cluster import KUBECONFIG, ROOT, STATE, Cluster, CommandError, binaries, run
+from tools.localcluster.binaries import KUBERNETES_VERSIONS
 
 NAMESPACE = "fairlead"
 RELEASE = "fairlead"
 MODELS = "models"
 MODEL = "breast-cancer"
 SAMPLES = ROOT / "manifests" / "samples"
-KIND_CLUSTER = "fairlead"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 IMAGES = ("service", "operator", "mlflow")
 MONITORING = "monitoring"
@@ -68,17 +69,26 @@ def tool(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
+def pinned(asked: str, versions: Iterable[str]) -> str:
+    """The version that is asked for, in full or as its minor (1.34); the first where none is."""
+    known = list(versions)
+    for version in known:
+        if not asked or version == asked or version.startswith(f"{asked}."):
+            return version
+    raise CommandError(f"Kubernetes {asked} is not pinned here. Pinned: KUBERNETES_VERSION={' or '.join(known)}")
+
+
 def start_cluster(kubernetes: str) -> None:
     """Starts the cluster and, meanwhile, builds the images: one waits for the network while the other compiles."""
     images = subprocess.Popen(tool("tools.images", "build", *IMAGES), cwd=ROOT)
     try:
-        if has_kind():
-            if KIND_CLUSTER not in run(["kind", "get", "clusters"]).split():
-                config = ["--config", "kind-config.yaml", "--kubeconfig", str(STATE / "kubeconfig")]
-                subprocess.run(["kind", "create", "cluster", "--name", KIND_CLUSTER, *config], cwd=ROOT, check=True)
-        else:
-            version = ["--kubernetes", kubernetes] if kubernetes else []
+        if not kind.answers():
+            version = ["--kubernetes", pinned(kubernetes, KUBERNETES_VERSIONS)] if kubernetes else []
             subprocess.run(tool("tools.localcluster", "up", *version), cwd=ROOT, check=True)
+        elif not kind.runs():
+            kind.create(ROOT, KUBECONFIG, pinned(kubernetes, kind.NODES))
+        elif kubernetes:
+            print("up: the kind cluster that runs stays as it is; `make down` lets it have another version", flush=True)
     except BaseException:
         images.terminate()
         raise

@@ -19,8 +19,9 @@ from mlflow.models import infer_signature
 
 from fairlead import Client
 from tests.cluster import printed, spoilt
+from tools import kind as kind_cluster
 from tools.cluster import LOCAL_CONTEXT, Cluster, run
-from tools.up import KIND_CLUSTER, NAMESPACE, RELEASE, RESTRICTED
+from tools.up import NAMESPACE, RELEASE, RESTRICTED
 
 Data = tuple[list[list[float]], list[str], list[str]]
 Fit = Callable[[list[list[float]], list[str]], Any]
@@ -121,7 +122,7 @@ def restart_apiserver(cluster: Cluster) -> None:
     if cluster.kubectl("config", "current-context").strip() == LOCAL_CONTEXT:
         run([sys.executable, "-m", "tools.localcluster", "restart-apiserver"])
     else:
-        run(["docker", "exec", f"{KIND_CLUSTER}-control-plane", "pkill", "kube-apiserver"])
+        run(["docker", "exec", f"{kind_cluster.CLUSTER}-control-plane", "pkill", "kube-apiserver"])
         cluster.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=120s")
 
 

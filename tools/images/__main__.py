@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from tools import kind
 from tools.images import __doc__ as about
 from tools.images import engines
 from tools.images.recipes import RECIPES, Recipe
@@ -39,10 +40,10 @@ def _build(recipe: Recipe, engine: engines.Engine) -> str:
 
 def _load(references: list[str], engine: engines.Engine) -> None:
     docker = isinstance(engine, engines.Docker)
-    if docker and engines.kind_runs():
+    if docker and kind.runs():
         for reference in references:
             with progress.stage(f"loading {reference} into kind", progress.say):
-                progress.run(["kind", "load", "docker-image", reference, "--name", engines.KIND_CLUSTER])
+                progress.run(["kind", "load", "docker-image", reference, "--name", kind.CLUSTER])
     elif LocalCluster().is_up():
         images.load(references, progress.say, docker=docker)
     else:

@@ -14,7 +14,6 @@ from tools.localcluster.progress import Say, run
 
 OFFICIAL_BASE = "python:3.11-slim"
 HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-KIND_CLUSTER = "fairlead"
 
 
 class Engine(Protocol):
@@ -97,10 +96,3 @@ def _build(command: list[str], recipe: Recipe, reference: str, say: Say) -> None
                 output.flush()
                 tail = "\n".join(log.read_text().splitlines()[-25:])
                 raise LocalClusterError(f"{recipe.dockerfile} did not build (all of it in {log}):\n{tail}")
-
-
-def kind_runs() -> bool:
-    """Whether there is a kind cluster of ours."""
-    if shutil.which("kind") is None:
-        return False
-    return KIND_CLUSTER in run(["kind", "get", "clusters"], check=False).stdout.split()
