@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -24,34 +23,24 @@ from fairlead_service.models.store import Store
 from fairlead_service.observability.drift import prediction_reference, references
 from tests.integration.service.conftest import PATIENCE, ServerProcess, StartServer
 from tests.unit.service.support import FEATURES, RUN_A, RUN_B, X, tree, write_bundle
-from tools.localcluster import packages
+from tools import browser as chromium
+from tools.browser import Browser
 from tools.localcluster.controlplane import free_port
-from tools.localcluster.packages import Package
 from tools.localcluster.paths import LocalClusterError
 
-BROWSER = (Package("chromium", "chromium"), Package("chromium-driver", "chromedriver"))
 HOSTILE = "<script>document.title='mine'</script><img src=x onerror=\"document.title='mine'\">"
 SCREENSHOTS = os.environ.get("FAIRLEAD_SCREENSHOTS")
 """A directory for pictures of the page, for people."""
 
-Browser = webdriver.Chrome
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    try:
-        packages.ensure(BROWSER)
-    except LocalClusterError as error:
-        pytest.skip(str(error))
-    options = webdriver.ChromeOptions()
-    options.binary_location = packages.which("chromium") or ""
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(packages.which("chromedriver")))
-    driver.set_window_size(1200, 1000)
-    yield driver
-    driver.quit()
+    with contextlib.ExitStack() as stack:
+        try:
+            driver = stack.enter_context(chromium.opened())
+        except LocalClusterError as error:
+            pytest.skip(str(error))
+        yield driver
 
 
 @pytest.fixture

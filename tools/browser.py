@@ -1,0 +1,32 @@
+"""A headless Chromium, for the tests of pages and for pictures of them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from selenium import webdriver
+
+from tools.localcluster import packages
+from tools.localcluster.packages import Package
+
+PACKAGES = (Package("chromium", "chromium"), Package("chromium-driver", "chromedriver"))
+ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server")
+SIZE = (1200, 1000)
+
+Browser = webdriver.Chrome
+
+
+@contextmanager
+def opened() -> Iterator[Browser]:
+    """Installs it where it is missing; raises LocalClusterError if that cannot be."""
+    packages.ensure(PACKAGES)
+    options = webdriver.ChromeOptions()
+    options.binary_location = packages.which("chromium") or ""
+    for argument in ARGUMENTS:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(packages.which("chromedriver")))
+    try:
+        driver.set_window_size(*SIZE)
+        yield driver
+    finally:
+        driver.quit()
