@@ -61,10 +61,12 @@ audit: setup ## asks an advisory service about everything that is pinned
 	@$(PYTHON) -m tools.audit
 
 ##@ Change it
-.PHONY: setup dev format images pictures sync lock clean
+.PHONY: setup dev dev-operator format images pictures sync lock clean
 setup: .venv/.done ## the virtual environment .venv, from pinned requirements
 dev: setup ## make run, with the API started anew when a file of the service is saved; API_PORT, MLFLOW_PORT
 	@$(BIN)/python -m tools.dev
+dev-operator: setup ## the operator of `make up` from the sources, started anew when a file of it is saved
+	@$(BIN)/python -m tools.dev_operator
 format: setup ## put the code into shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format

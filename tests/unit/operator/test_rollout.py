@@ -207,6 +207,7 @@ def test_a_rejection_outlives_mlflow() -> None:
     assert decide(seen, status, NEW, replicas=4).candidate is None, "an autoscaler is no reason to try again"
     gone = Observed(seen.deployment, pods(GOOD, 2))
     assert decide(gone, status, NEW, rollout={"progressDeadlineSeconds": 1200}).candidate is not None
+    assert decide(gone, status, NEW, slo={"latencyMilliseconds": 400}).candidate is not None
 
 
 def test_history_is_bounded() -> None:
