@@ -19,7 +19,7 @@ from fairlead_operator.kinds import POD, Kind
 from fairlead_operator.metrics import REQUESTS
 
 TIMEOUT_SECONDS = 30.0
-PAGE = 250
+PAGE = 100
 """Objects of one answer, of the lists here and of those of the watches."""
 STREAM_SECONDS = 300
 

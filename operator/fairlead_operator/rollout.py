@@ -94,8 +94,8 @@ def target(at: Situation, model: ModelRef) -> Deployed:
 
 
 def trial_of(md: ModelDeployment, deployed: Deployed) -> str:
-    """Digest of what is tried: the model, the pods, and the terms (`rollout` and `slo`). Replicas, `suspend` and `historyLimit` do not count,
-    so an autoscaler does not bring a rejected model back."""
+    """Digest of what is tried: the model, the pods, and the terms (`rollout` and `slo`). Replicas, `suspend` and
+    `historyLimit` do not count, so an autoscaler does not bring a rejected model back."""
     model = " ".join(configmap.variables(deployed).values())
     promised = md.spec.slo.model_dump_json() if md.spec.slo else ""
     text = f"{deployed.revision} {model} {md.spec.rollout.model_dump_json()} {promised}"

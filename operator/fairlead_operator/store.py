@@ -3,9 +3,11 @@
 Fed by watch events, by the answers to our own writes, and by lists; the three come in any order, so an object is
 never replaced by an older one. Lists also find what a watch missed: objects deleted while it was broken.
 
-Objects are kept as JSON text, a fifth of what they take as dicts, and read anew by everybody who asks for one.
+Objects are kept as compressed JSON text, a small part of what they take as dicts, and read anew by everybody
+who asks for one.
 """
 
+import zlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Container
 from typing import Any, Final, NamedTuple, Self
@@ -19,6 +21,7 @@ from fairlead_operator.kinds import CHILDREN, MODEL_DEPLOYMENT, POD, Kind
 from fairlead_operator.observe import label_of
 
 REMEMBERED_DELETIONS: Final = 4096
+_LEVEL: Final = 1
 _UNREAD: Final = frozenset({"managedFields", "resourceVersion"})
 
 
@@ -60,7 +63,7 @@ class Store:
         self._deleted.pop(place, None)
         if known is not None:
             self._unindex(kind, place[1], known)
-        kept = self._objects[place] = _Kept(new, orjson.dumps(_slim(kind, obj)), label_of(obj))
+        kept = self._objects[place] = _Kept(new, zlib.compress(orjson.dumps(_slim(kind, obj)), _LEVEL), label_of(obj))
         self.census.note(kind, obj)
         self._index(kind, place[1], kept)
         return known is None or known.text != kept.text
@@ -144,7 +147,7 @@ def version(obj: Manifest) -> int:
 
 
 def _read(kept: _Kept) -> Manifest:
-    obj: Manifest = orjson.loads(kept.text)
+    obj: Manifest = orjson.loads(zlib.decompress(kept.text))
     obj["metadata"]["resourceVersion"] = str(kept.version)
     return obj
 
