@@ -85,9 +85,7 @@ def photograph(url: str, file: Path) -> None:
         WebDriverWait(chromium, PATIENCE_SECONDS).until(
             lambda page: page.execute_script("return document.getElementById('state')?.textContent") == "serving"
         )
-        height = chromium.execute_script("return document.documentElement.scrollHeight")
-        chromium.set_window_size(browser.SIZE[0], int(height) + 120)
-        chromium.save_screenshot(str(file))
+        browser.photograph(chromium, file, browser.SIZE[0])
 
 
 def main() -> int:

@@ -89,7 +89,8 @@ def abort(snapshot: Snapshot) -> Action:
         raise RefusedError(
             f"{model(candidate)} is past its canary, or has none; to take it back: kubectl fairlead rollback"
         )
-    sentence = f"{model(candidate)} is taken back and not tried again until spec.model or the alias changes"
+    again = "the alias, spec.model, spec.rollout or spec.slo changes"
+    sentence = f"{model(candidate)} is taken back and not tried again until {again}"
     return Action(sentence, _annotation(ABORT, _named(candidate)))
 
 

@@ -25,7 +25,7 @@ MARKS: Final = {
     "unhealthy": ("✗", "red"),
 }
 _UNBOUNDED: Final = 10_000
-_BRIEF: Final = 100
+_BRIEF: Final = 160
 
 
 def console(stream: TextIO) -> Console:

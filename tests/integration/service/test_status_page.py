@@ -91,12 +91,7 @@ def picture(browser: Browser, name: str, width: int = 1200, dark: bool = False) 
         return
     theme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": theme})
-    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    height = browser.execute_script("return document.documentElement.scrollHeight")
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen | {"height": height})
-    browser.save_screenshot(str(Path(SCREENSHOTS) / f"{name}.png"))
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    chromium.photograph(browser, Path(SCREENSHOTS) / f"{name}.png", width)
 
 
 def test_what_a_browser_may_do_with_it(predictor: ServerProcess) -> None:
