@@ -158,9 +158,9 @@ def train_first_model(cluster: Cluster) -> str:
 
 
 def deploy_sample(cluster: Cluster) -> None:
-    """Applies the sample ModelDeployment and waits until pods serve it."""
-    cluster.kubectl("apply", "--server-side", "--filename", str(SAMPLES / "namespace.yaml"))
-    cluster.kubectl("apply", "--server-side", "--filename", str(SAMPLES / "breast-cancer.yaml"))
+    """Applies the sample ModelDeployment, over what somebody changed by hand, and waits until pods serve it."""
+    for name in ("namespace.yaml", "breast-cancer.yaml"):
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename", str(SAMPLES / name))
     for condition in ("Ready", "UpToDate"):
         cluster.kubectl(
             "wait",
