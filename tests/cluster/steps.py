@@ -117,6 +117,20 @@ class Namespace:
         self.kubectl("delete", "pod", "load", "--wait=false")
 
 
+@contextmanager
+def without_mlflow(cluster: Cluster) -> Iterator[None]:
+    """While the context lasts; afterwards it is ready again."""
+    mlflow = ("-n", NAMESPACE, "deployment/fairlead-mlflow")
+    try:
+        cluster.kubectl("scale", *mlflow, "--replicas=0")
+        selector = "--selector=app.kubernetes.io/component=mlflow"
+        cluster.kubectl("wait", "-n", NAMESPACE, "--for=delete", "pod", selector, "--timeout=60s")
+        yield
+    finally:
+        cluster.kubectl("scale", *mlflow, "--replicas=1")
+        cluster.kubectl("rollout", "status", *mlflow, "--timeout=120s")
+
+
 def restart_apiserver(cluster: Cluster) -> None:
     """Ends the API server and returns when it answers again."""
     if cluster.kubectl("config", "current-context").strip() == LOCAL_CONTEXT:

@@ -2,11 +2,9 @@
 
 import json
 
-from tests.cluster.steps import Models, Namespace
+from tests.cluster.steps import Models, Namespace, without_mlflow
 from tools.cluster import Cluster
-from tools.up import NAMESPACE
 
-MLFLOW = "deployment/fairlead-mlflow"
 CLAIM = {
     "apiVersion": "v1",
     "kind": "PersistentVolumeClaim",
@@ -14,15 +12,6 @@ CLAIM = {
     "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
 }
 CACHE = {"persistentVolumeClaim": {"claimName": "bundles"}}
-
-
-def mlflow(cluster: Cluster, replicas: int) -> None:
-    cluster.kubectl("scale", "-n", NAMESPACE, MLFLOW, f"--replicas={replicas}")
-    if replicas:
-        cluster.kubectl("rollout", "status", "-n", NAMESPACE, MLFLOW, "--timeout=120s")
-    else:
-        selector = "--selector=app.kubernetes.io/component=mlflow"
-        cluster.kubectl("wait", "-n", NAMESPACE, "--for=delete", "pod", selector, "--timeout=60s")
 
 
 def said(namespace: Namespace, pod: str) -> list[str]:
@@ -38,12 +27,9 @@ def test_a_pod_starts_from_the_volume_while_mlflow_is_down(
     namespace.deploy("kept", models.good, cache=CACHE, replicas=1)
     namespace.await_("kept", "UpToDate")
     (first,) = namespace.pods("kept")
-    try:
-        mlflow(cluster, 0)
+    with without_mlflow(cluster):
         namespace.kubectl("delete", "pod", first["metadata"]["name"])
         namespace.kubectl("rollout", "status", "deployment/kept", "--timeout=120s")
-    finally:
-        mlflow(cluster, 1)
     (second,) = [pod for pod in namespace.pods("kept") if "deletionTimestamp" not in pod["metadata"]]
     assert second["metadata"]["uid"] != first["metadata"]["uid"]
     namespace.await_("kept", "Ready")

@@ -3,12 +3,11 @@
 import json
 import random
 
-from tests.cluster.steps import OWNED_KINDS, OWNER_LABEL, Models, Namespace, Release, restart_apiserver
+from tests.cluster.steps import OWNED_KINDS, OWNER_LABEL, Models, Namespace, Release, restart_apiserver, without_mlflow
 from tools.cluster import Cluster
 from tools.up import NAMESPACE
 
 OPERATOR = "deployment/fairlead-operator"
-MLFLOW = "deployment/fairlead-mlflow"
 EDIT_SERVICE = [{"op": "replace", "path": "/spec/ports/0/port", "value": 9999}]
 EDIT_DEPLOYMENT = [{"op": "replace", "path": "/spec/revisionHistoryLimit", "value": 17}]
 
@@ -39,21 +38,14 @@ def test_mlflow_down_touches_nothing_that_serves(cluster: Cluster, namespace: Na
     namespace.deploy("alone", first)
     namespace.await_("alone", "UpToDate")
     before = namespace.serving_uids("alone", first)
-    try:
-        cluster.kubectl("scale", "-n", NAMESPACE, MLFLOW, "--replicas=0")
-        selector = "--selector=app.kubernetes.io/component=mlflow"
-        cluster.kubectl("wait", "-n", NAMESPACE, "--for=delete", "pod", selector, "--timeout=60s")
-        with namespace.watch("alone") as recording:
+    with namespace.watch("alone") as recording:
+        with without_mlflow(cluster):
             namespace.deploy("alone", second)
             namespace.await_("alone", "ModelResolved=Unknown")
             assert namespace.condition("alone", "ModelResolved")["reason"] == "TrackingServerUnavailable"
             assert namespace.serving_uids("alone", first) == before
-            cluster.kubectl("scale", "-n", NAMESPACE, MLFLOW, "--replicas=1")
-            namespace.await_("alone", f"{{.status.serving.runID}}={second}", timeout=180)
-        assert recording.ready() == {"True"}
-    finally:
-        cluster.kubectl("scale", "-n", NAMESPACE, MLFLOW, "--replicas=1")
-        cluster.kubectl("rollout", "status", "-n", NAMESPACE, MLFLOW, "--timeout=120s")
+        namespace.await_("alone", f"{{.status.serving.runID}}={second}", timeout=180)
+    assert recording.ready() == {"True"}
 
 
 def test_hand_edits_are_put_back_foreign_fields_left(cluster: Cluster, namespace: Namespace, models: Models) -> None:

@@ -4,25 +4,17 @@ import hashlib
 import json
 from typing import Any
 
-import kubernetes_validate
 import pytest
 
-from fairlead_operator.desired import deployment, naming, network, service
+from fairlead_operator.desired import naming, network, service
 from fairlead_operator.desired.access import Contact, contact
-from fairlead_operator.desired.pods import PodDefaults, Template, load_token
+from fairlead_operator.desired.pods import PodDefaults, load_token
 from tests.unit.operator import samples
+from tests.unit.operator.desired.built import pod
 from tests.unit.operator.samples import DEFAULTS
 
 KEYED = PodDefaults(image="i", tracking_uri="http://m:5000", load_key="k" * 32)
 OIDC = {"issuer": "https://sso.example.com:8443/realms/ml", "audience": "fraud"}
-
-
-def pod(md: Any, defaults: PodDefaults = DEFAULTS) -> tuple[Any, Any, Any]:
-    """Its spec, its loader and its server."""
-    built = deployment.build(md, Template(samples.model(), "i", 1), defaults)
-    kubernetes_validate.validate(json.loads(json.dumps(built)), "1.37", strict=True)
-    spec = built["spec"]["template"]["spec"]
-    return spec, spec["initContainers"][0], spec["containers"][0]
 
 
 def variables(container: Any) -> dict[str, str]:

@@ -1,27 +1,18 @@
 """What pods know of the cache for bundles."""
 
-import json
 from typing import Any
 
-import kubernetes_validate
 import pytest
 
-from fairlead_operator.desired import deployment, network
-from fairlead_operator.desired.pods import PodDefaults, Template
+from fairlead_operator.desired import network
+from fairlead_operator.desired.pods import PodDefaults
 from tests.unit.operator import samples
+from tests.unit.operator.desired.built import pod
 from tests.unit.operator.samples import DEFAULTS
 
 CLAIM = {"persistentVolumeClaim": {"claimName": "bundles"}}
 REDIS = {"redis": {"url": "rediss://redis.cache:6380/1"}, "secretName": "cache", "signed": True, "maxBytes": 2**30}
 SHARED = PodDefaults(image="i", tracking_uri="http://m:5000", cache_url="redis://redis.cache", cache_secret="shared")
-
-
-def pod(md: Any, defaults: PodDefaults = DEFAULTS) -> tuple[Any, Any, Any]:
-    """Its spec, its loader and its server."""
-    built = deployment.build(md, Template(samples.model(), "i", 1), defaults)
-    kubernetes_validate.validate(json.loads(json.dumps(built)), "1.37", strict=True)
-    spec = built["spec"]["template"]["spec"]
-    return spec, spec["initContainers"][0], spec["containers"][0]
 
 
 def cached(container: Any) -> dict[str, Any]:
