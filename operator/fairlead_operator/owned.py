@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from fairlead_operator.api import Manifest
@@ -59,6 +60,8 @@ async def follow(
                 groups.lost(kind.group)
                 since = ""
                 continue
+            if error.status == HTTPStatus.GONE:
+                since = ""
             if not failures:
                 logger.warning("%s are not watched, which is tried again: %s", kind.plural, error)
             await asyncio.sleep(AGAIN_SECONDS[min(failures, len(AGAIN_SECONDS) - 1)])

@@ -81,6 +81,14 @@ async def test_a_stream_goes_on_where_the_last_one_ended_and_begins_anew_when_to
     assert cluster.lists == 2
 
 
+async def test_a_version_that_is_too_old_to_begin_from_is_no_dead_end() -> None:
+    """Most API servers say so in the stream, some in its status."""
+    cluster = Cluster([KubeError(410, "too old resource version: 11 (90)")], [event("ADDED", 3)])
+    assert await seen(cluster, Groups(cluster), POD, "11") == [("ADDED", "3")]
+    assert cluster.asked == ["11", "2", "3"]
+    assert cluster.lists == 1
+
+
 async def test_nothing_is_asked_while_the_kind_is_away() -> None:
     cluster = Cluster([event("ADDED", 3)], [NotFoundError(404, "gone")], [KubeError(0, "down")], [event("ADDED", 5)])
     groups = Groups(cluster)
