@@ -64,7 +64,11 @@ async def follow(
                 since = ""
             if not failures:
                 logger.warning("%s are not watched, which is tried again: %s", kind.plural, error)
-            await asyncio.sleep(AGAIN_SECONDS[min(failures, len(AGAIN_SECONDS) - 1)])
-            failures += 1
+        except Exception:  # nobody else would ever watch them again
+            logger.exception("%s are not watched, which is tried again", kind.plural)
+            since = ""
         else:
             await asyncio.sleep(max(0.0, began + PAUSE_SECONDS - time.monotonic()))
+            continue
+        await asyncio.sleep(AGAIN_SECONDS[min(failures, len(AGAIN_SECONDS) - 1)])
+        failures += 1

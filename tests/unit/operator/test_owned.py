@@ -89,6 +89,14 @@ async def test_a_version_that_is_too_old_to_begin_from_is_no_dead_end() -> None:
     assert cluster.lists == 1
 
 
+async def test_what_nobody_expected_ends_no_watch(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Cluster([{"type": "ADDED"}], [event("ADDED", 3)])
+    assert await seen(cluster, Groups(cluster), POD, "11") == [("ADDED", "3")]
+    assert cluster.asked == ["11", "2", "3"]
+    (told,) = [record for record in caplog.records if record.exc_info]
+    assert told.getMessage() == "pods are not watched, which is tried again"
+
+
 async def test_nothing_is_asked_while_the_kind_is_away() -> None:
     cluster = Cluster([event("ADDED", 3)], [NotFoundError(404, "gone")], [KubeError(0, "down")], [event("ADDED", 5)])
     groups = Groups(cluster)
