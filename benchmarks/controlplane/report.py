@@ -97,5 +97,11 @@ def breakdown(results: Results) -> str:
     return BREAKDOWN.format(phases=" | ".join(phases), columns="---|" * len(phases)) + "\n".join(lines) + "\n"
 
 
+def brief(outcome: Outcome, number: int) -> str:
+    """One line."""
+    milestones = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in outcome.seconds.items())
+    return f"{milestones}; {outcome.requests / number:.1f} requests an object, {_cost(outcome)}"
+
+
 def _cost(outcome: Outcome) -> str:
     return f"{outcome.cpu_seconds:.1f} s, {outcome.peak_mib:.0f} MiB"
