@@ -122,9 +122,20 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $values.affinity }}
+{{- if $values.affinity }}
 affinity:
-  {{- toYaml . | nindent 2 }}
+  {{- toYaml $values.affinity | nindent 2 }}
+{{- else if hasKey $values "replicas" }}
+{{- /* Whatever their number, so that raising it restarts none. */}}
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels:
+              {{- include "fairlead.selectorLabels" . | nindent 14 }}
 {{- end }}
 {{- end -}}
 
@@ -272,4 +283,9 @@ $(POD_IP) is filled in by the kubelet: exact, where MLflow's own `10.*` would al
 {{- define "fairlead.predictorLabels" -}}
 app.kubernetes.io/name: fairlead-predictor
 app.kubernetes.io/component: predictor
+{{- end -}}
+
+{{/* Not empty if there is a pod of `helm test`. */}}
+{{- define "fairlead.tested" -}}
+{{- if and .Values.tests.enabled (or .Values.api.enabled .Values.mlflow.enabled) -}}yes{{- end -}}
 {{- end -}}
