@@ -168,11 +168,25 @@ def test_images_come_by_policy_and_reference(helm: Helm) -> None:
 def test_production_refuses_what_anybody_could_use(helm: Helm) -> None:
     done = helm.refused(CHART, "--set", "production=true,mlflow.persistence.enabled=false")
     assert done.returncode != 0
-    wanted = ("api.auth.secretName", "operator.loadKey", "networkPolicy.enabled", "mlflow.persistence.enabled")
+    wanted = (
+        "api.auth.secretName", "api.tls.secretName", "operator.loadKey", "networkPolicy.enabled",
+        "mlflow.persistence.enabled",
+    )  # fmt: skip
     for value in wanted:
         assert f"- {value}" in done.stderr
     without = ("--values", str(CHART / "values-production.yaml"), "--set", "api.auth.secretName=")
     assert "- api.auth.secretName" in helm.refused(CHART, *without).stderr
+
+
+@pytest.mark.parametrize("none", ["", "null"])
+def test_production_takes_plain_http_only_where_tls_is_said_to_end_elsewhere(helm: Helm, none: str) -> None:
+    plain = ("--values", str(CHART / "values-production.yaml"), "--set", f"api.tls.secretName={none}")
+    said = helm.refused(CHART, *plain).stderr
+    assert "- api.tls.secretName, or api.tls.terminatedElsewhere=true where an ingress" in said
+    assert "- api.auth" not in said
+    manifests = helm.template(CHART, *plain, "--set", "api.tls.terminatedElsewhere=true")
+    assert [port["name"] for port in pick(manifests, "Service", "fairlead-api")["spec"]["ports"]] == ["http"]
+    helm.template(CHART, *plain, "--set", "api.enabled=false")
 
 
 def test_the_values_for_production_are_enough(helm: Helm) -> None:
