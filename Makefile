@@ -46,7 +46,7 @@ test-cluster: setup ## the cluster tier, on the cluster of `make stack` (started
 	@$(BIN)/python -m tools.tiers cluster
 bench: setup ## serving rates beside MLServer, KServe, BentoML, MLflow and Ray Serve; BENCH='--help'
 	@$(BIN)/python -m benchmarks.serving $(BENCH)
-lint: setup ## ruff, mypy, import contracts, helm lint, yamllint, shellcheck, actionlint, generated files
+lint: setup ## ruff, mypy, import contracts, helm lint, kube-score, yamllint, shellcheck, actionlint, generated files
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -56,6 +56,7 @@ lint: setup ## ruff, mypy, import contracts, helm lint, yamllint, shellcheck, ac
 	$(BIN)/python -m tools.sync --check
 	$(BIN)/python -m tools.lock --check
 	$$($(BIN)/python -m tools.localcluster binaries helm)/helm lint --strict charts/fairlead
+	$(BIN)/python -m tools.scored
 	$$($(BIN)/python -m tools.localcluster binaries actionlint)/actionlint -shellcheck=$(BIN)/shellcheck
 audit: setup ## asks an advisory service about everything that is pinned
 	@$(PYTHON) -m tools.audit

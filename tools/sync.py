@@ -134,8 +134,9 @@ def generated(root: Path) -> dict[Path, str]:
 
 
 def leftovers(root: Path, wanted: dict[Path, str]) -> list[Path]:
-    """Copies whose source is gone."""
-    return [path for path in sorted((root / "charts/fairlead/files").rglob("*.*")) if path not in wanted]
+    """Copies whose source is gone. Python there is the chart's own."""
+    files = sorted((root / "charts/fairlead/files").rglob("*.*"))
+    return [path for path in files if path not in wanted and path.suffix not in {".py", ".pyc"}]
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:

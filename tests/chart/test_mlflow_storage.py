@@ -45,6 +45,21 @@ def test_without_files_there_is_no_volume_and_servers_roll(helm: Helm) -> None:
     assert "data" not in {volume["name"] for volume in spec["template"]["spec"]["volumes"]}
 
 
+def test_two_servers_are_on_two_nodes_and_drained_one_by_one(helm: Helm) -> None:
+    manifests = render(helm, "mlflow-storage")
+    budget = pick(manifests, "PodDisruptionBudget", "fairlead-mlflow")["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"] == mlflow(manifests)["selector"]
+    affinity = mlflow(manifests)["template"]["spec"]["affinity"]
+    ((preferred,),) = (kind.values() for kind in affinity.values())
+    assert preferred[0]["podAffinityTerm"]["labelSelector"] == mlflow(manifests)["selector"]
+    one = render(helm, "default")
+    assert not [found for found in one if found["kind"] == "PodDisruptionBudget"], "it would block every drain"
+    assert mlflow(one)["template"]["spec"]["affinity"] == affinity, "another number restarts none"
+    own = helm.template(CHART, "--set", "mlflow.affinity.nodeAffinity.a=b")
+    assert mlflow(own)["template"]["spec"]["affinity"] == {"nodeAffinity": {"a": "b"}}
+
+
 @pytest.mark.parametrize("values", [f"{FULL},{POSTGRESQL}", f"{FULL},{S3}"])
 def test_what_is_still_a_file_keeps_the_volume(helm: Helm, values: str) -> None:
     manifests = helm.template(CHART, "--set", values)

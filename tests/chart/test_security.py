@@ -3,8 +3,22 @@
 import pytest
 import yaml
 
-from tests.chart.rendering import CHART, PROFILES, ROOT, Helm, Manifest, containers, identity, pick, pods, render
+from tests.chart.rendering import (
+    CHART,
+    PROFILES,
+    ROOT,
+    Helm,
+    Manifest,
+    containers,
+    documents,
+    environment,
+    identity,
+    pick,
+    pods,
+    render,
+)
 
+EXTERNAL = ("--set", "mlflow.external.trackingUri=http://mlflow")
 everywhere = pytest.mark.parametrize("profile", PROFILES)
 
 
@@ -88,6 +102,7 @@ def test_selectors_find_their_pods_and_no_others(helm: Helm, profile: str) -> No
     labels = {
         identity(one): one["spec"]["template"]["metadata"]["labels"] for one in manifests if one["kind"] == "Deployment"
     }
+    labels |= {identity(one): one["metadata"]["labels"] for one in manifests if one["kind"] == "Pod"}
     for manifest in manifests:
         selector = manifest.get("spec", {}).get("selector") or manifest.get("spec", {}).get("podSelector")
         if selector is None or manifest["kind"] in ("Pod", "PodMonitor", "ServiceMonitor"):
@@ -153,17 +168,31 @@ def test_images_come_by_policy_and_reference(helm: Helm) -> None:
 def test_production_refuses_what_anybody_could_use(helm: Helm) -> None:
     done = helm.refused(CHART, "--set", "production=true,mlflow.persistence.enabled=false")
     assert done.returncode != 0
-    wanted = ("api.auth.secretName", "operator.loadKey", "networkPolicy.enabled", "mlflow.persistence.enabled")
+    wanted = (
+        "api.auth.secretName", "api.tls.secretName", "operator.loadKey", "networkPolicy.enabled",
+        "mlflow.persistence.enabled",
+    )  # fmt: skip
     for value in wanted:
         assert f"- {value}" in done.stderr
     without = ("--values", str(CHART / "values-production.yaml"), "--set", "api.auth.secretName=")
     assert "- api.auth.secretName" in helm.refused(CHART, *without).stderr
 
 
+@pytest.mark.parametrize("none", ["", "null"])
+def test_production_takes_plain_http_only_where_tls_is_said_to_end_elsewhere(helm: Helm, none: str) -> None:
+    plain = ("--values", str(CHART / "values-production.yaml"), "--set", f"api.tls.secretName={none}")
+    said = helm.refused(CHART, *plain).stderr
+    assert "- api.tls.secretName, or api.tls.terminatedElsewhere=true where an ingress" in said
+    assert "- api.auth" not in said
+    manifests = helm.template(CHART, *plain, "--set", "api.tls.terminatedElsewhere=true")
+    assert [port["name"] for port in pick(manifests, "Service", "fairlead-api")["spec"]["ports"]] == ["http"]
+    helm.template(CHART, *plain, "--set", "api.enabled=false")
+
+
 def test_the_values_for_production_are_enough(helm: Helm) -> None:
     manifests = helm.template(CHART, "--values", str(CHART / "values-production.yaml"))
     kinds = [manifest["kind"] for manifest in manifests]
-    assert kinds.count("NetworkPolicy") == 3
+    assert kinds.count("NetworkPolicy") == 4
     by_provider = ("--set", "api.auth.secretName=,api.auth.oidc.issuer=https://sso,api.auth.oidc.audience=a")
     assert helm.template(CHART, "--values", str(CHART / "values-production.yaml"), *by_provider)
 
@@ -180,7 +209,9 @@ def allowed(helm: Helm, component: str, *options: str) -> set[int]:
 def test_pods_connect_only_where_they_must(helm: Helm) -> None:
     assert allowed(helm, "api") == {5000}
     assert allowed(helm, "operator") == {443, 6443, 5000, 8000, 8443}
-    assert allowed(helm, "mlflow") == {443, 5432}
+    assert allowed(helm, "mlflow") == set(), "SQLite and a directory"
+    assert allowed(helm, "mlflow", "--set", "mlflow.artifactsDestination=gs://models") == {443}
+    assert allowed(helm, "mlflow", "--set", "mlflow.backendStore.existingSecret.name=db") == {5432}
     external = ("--set", "mlflow.enabled=false,mlflow.external.trackingUri=https://mlflow.example.org")
     cache = ("--set", "cache.url=rediss://redis.cache:6380/0,tracing.endpoint=http://jaeger:4318")
     oidc = ("--set", "api.auth.oidc.issuer=https://sso:8443/realms/ml,api.auth.oidc.audience=a")
@@ -192,6 +223,66 @@ def test_pods_connect_only_where_they_must(helm: Helm) -> None:
     )
     assert 6432 in allowed(helm, "mlflow", *store, "--set", "mlflow.backendStore.postgresql.existingSecret.name=db")
     assert 7777 in allowed(helm, "api", "--set", "networkPolicy.egress.ports={7777}")
+
+
+@pytest.mark.parametrize(
+    ("uri", "ports"),
+    [
+        ("mysql+pymysql://u@db/mlflow", {3306}),
+        ("mysql://u@[2001:db8::1]/mlflow", {3306}),
+        ("postgresql://u@db/mlflow?application_name=a:1", {5432}),
+        ("postgresql+psycopg2://u@db/mlflow", {5432}),
+        ("postgresql://one:5433,two:5434/mlflow", {5433, 5434}),
+        ("mssql+pyodbc://u@db/mlflow", {1433}),
+        ("cockroachdb://u@db:26257/mlflow", {26257}),
+        ("sqlite:////mlflow/mlflow.db", set()),
+    ],
+)
+def test_the_port_of_a_database_is_its_urls_or_its_kinds(helm: Helm, uri: str, ports: set[int]) -> None:
+    assert allowed(helm, "mlflow", "--set-literal", f"mlflow.backendStore.uri={uri}") == ports
+
+
+@pytest.mark.parametrize(
+    ("url", "port"), [("redis://r", 6379), ("rediss://u@r/0", 6379), ("rediss://[2001:db8::1]:6380", 6380)]
+)
+def test_the_port_of_a_cache_is_its_urls_or_6379(helm: Helm, url: str, port: int) -> None:
+    assert allowed(helm, "api", "--set-literal", f"cache.url={url}") == {5000, port}
+
+
+@pytest.mark.parametrize(("url", "port"), [("http://c", 80), ("https://c/v1", 443), ("http://c:4318", 4318)])
+def test_the_port_of_a_collector_is_its_urls_or_its_schemes(helm: Helm, url: str, port: int) -> None:
+    assert allowed(helm, "api", "--set", f"tracing.endpoint={url}") == {5000, port}
+
+
+def test_a_port_that_nobody_knows_is_asked_for(helm: Helm) -> None:
+    on = "networkPolicy.enabled=true,networkPolicy.egress.enabled=true"
+    done = helm.refused(CHART, "--set", on, "--set", "mlflow.backendStore.uri=cockroachdb://secret@db/mlflow")
+    assert "no port is known for cockroachdb://, the scheme of mlflow.backendStore.uri" in done.stderr
+    assert "write the port into that URL (cockroachdb://HOST:PORT/…)" in done.stderr
+    assert "secret" not in done.stderr
+    assert helm.template(CHART, "--set", "mlflow.backendStore.uri=cockroachdb://secret@db/mlflow")
+
+
+def test_the_test_reaches_what_it_asks_and_nobody_reaches_it(helm: Helm) -> None:
+    assert allowed(helm, "test") == {5000, 8000}
+    assert allowed(helm, "test", "--set", "api.tls.secretName=t,mlflow.enabled=false", *EXTERNAL) == {8000, 8443}
+    policy = pick(render(helm, "production"), "NetworkPolicy", "fairlead-test")
+    assert policy["spec"]["ingress"] == []
+    off = helm.template(CHART, "--set", "networkPolicy.enabled=true,tests.enabled=false")
+    assert not [one for one in off if one["metadata"]["name"] == "fairlead-test"]
+
+
+def test_the_job_that_moves_mlflow_is_as_restricted(helm: Helm) -> None:
+    job, policy = documents(ROOT / "manifests/mlflow-migration.yaml")
+    template = job["spec"]["template"]
+    assert policy["spec"]["podSelector"]["matchLabels"] == template["metadata"]["labels"]
+    assert not any(key.endswith("component") for key in template["metadata"]["labels"]), "or MLflow's Service has it"
+    assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+    (database,) = template["spec"]["containers"]
+    out = {entry["port"] for entry in policy["spec"]["egress"][0]["ports"]}
+    assert int(environment(database)["PGPORT"]) in out
+    for container in containers(template["spec"]):
+        assert container["resources"].keys() == {"requests", "limits"}
 
 
 def test_without_egress_policies_nothing_is_bound_outwards(helm: Helm) -> None:

@@ -132,6 +132,12 @@ JAEGER = Module(
     extra=True,
 )
 KWOK = Module("kwok", (("kwok", "sigs.k8s.io/kwok/cmd/kwok"),), extra=True)
+KUBE_SCORE = Module(
+    "kube-score",
+    (("kube-score", "github.com/zegl/kube-score/cmd/kube-score"),),
+    "-s -w -X main.version=1.20.0",
+    extra=True,
+)
 ACTIONLINT = Module("actionlint", (("actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),), extra=True)
 VERSITYGW = Module("versitygw", (("versitygw", "github.com/versity/versitygw/cmd/versitygw"),), extra=True)
 
@@ -156,6 +162,7 @@ def modules(kubernetes: str = DEFAULT_KUBERNETES) -> tuple[Module, ...]:
         KWOK,
         VERSITYGW,
         ACTIONLINT,
+        KUBE_SCORE,
     )
 
 

@@ -122,9 +122,20 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $values.affinity }}
+{{- if $values.affinity }}
 affinity:
-  {{- toYaml . | nindent 2 }}
+  {{- toYaml $values.affinity | nindent 2 }}
+{{- else if hasKey $values "replicas" }}
+{{- /* Whatever their number, so that raising it restarts none. */}}
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels:
+              {{- include "fairlead.selectorLabels" . | nindent 14 }}
 {{- end }}
 {{- end -}}
 
@@ -193,6 +204,11 @@ Server-side apply refuses a name that appears twice, so it never does.
 {{- end -}}
 {{- end -}}
 
+{{/* A whole number, given as such or as text, in decimal digits: Helm's numbers may be floating. */}}
+{{- define "fairlead.digits" -}}
+{{- if kindIs "string" . -}}{{ . }}{{- else -}}{{ int64 . }}{{- end -}}
+{{- end -}}
+
 {{/* The bundle cache of a loader in this release, as a YAML list; empty without one. */}}
 {{- define "fairlead.cacheEnv" -}}
 {{- with .Values.cache -}}
@@ -203,7 +219,7 @@ Server-side apply refuses a name that appears twice, so it never does.
 - name: FAIRLEAD_CACHE_URL
   value: {{ .url | quote }}
 - name: FAIRLEAD_CACHE_MAX_BYTES
-  value: {{ .maxBytes | quote }}
+  value: {{ include "fairlead.digits" .maxBytes | quote }}
 - name: FAIRLEAD_CACHE_SIGNED
   value: {{ .signed | quote }}
 {{- $secret := .secretName -}}
@@ -272,4 +288,31 @@ $(POD_IP) is filled in by the kubelet: exact, where MLflow's own `10.*` would al
 {{- define "fairlead.predictorLabels" -}}
 app.kubernetes.io/name: fairlead-predictor
 app.kubernetes.io/component: predictor
+{{- end -}}
+
+{{/* Not empty if there is a pod of `helm test`. */}}
+{{- define "fairlead.tested" -}}
+{{- if and .Values.tests.enabled (or .Values.api.enabled .Values.mlflow.enabled) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* Every value at a path with `*` for each entry, as JSON objects {path, value}, each with a comma behind it. Takes value,
+the path so far, and rest: the segments that are left. */}}
+{{- define "fairlead.valuesAt" -}}
+{{- $value := .value -}}
+{{- $path := .path -}}
+{{- if kindIs "invalid" $value -}}
+{{- else if not .rest -}}
+{{- dict "path" $path "value" $value | toJson -}},
+{{- else -}}
+{{- $rest := rest .rest -}}
+{{- $key := first .rest -}}
+{{- if and (eq $key "*") (or (kindIs "slice" $value) (kindIs "map" $value)) -}}
+{{- $list := kindIs "slice" $value -}}
+{{- range $name, $one := $value -}}
+{{- include "fairlead.valuesAt" (dict "value" $one "path" (ternary (printf "%s[%v]" $path $name) (printf "%s.%v" $path $name) $list) "rest" $rest) -}}
+{{- end -}}
+{{- else if and (kindIs "map" $value) (hasKey $value $key) -}}
+{{- include "fairlead.valuesAt" (dict "value" (get $value $key) "path" (list $path $key | compact | join ".") "rest" $rest) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}

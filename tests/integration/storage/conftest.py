@@ -64,7 +64,7 @@ class Moved:
 
 def job() -> Manifest:
     """The pod of the Job that moves it."""
-    made: Manifest = yaml.safe_load((ROOT / "manifests/mlflow-migration.yaml").read_text())
+    made: Manifest = next(yaml.safe_load_all((ROOT / "manifests/mlflow-migration.yaml").read_text()))
     pod: Manifest = made["spec"]["template"]["spec"]
     return pod
 

@@ -86,6 +86,7 @@ def test_what_only_some_need_is_built_only_when_asked_for() -> None:
     assert set(binaries.names()) - usual == {
         "prometheus", "promtool", "prometheus-operator", "prometheus-config-reloader",
         "keda-operator", "keda-adapter", "keda-webhooks", "jaeger", "kwok", "versitygw", "actionlint",
+        "kube-score",
     }  # fmt: skip
 
 
