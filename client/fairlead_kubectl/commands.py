@@ -4,7 +4,6 @@ import argparse
 import json
 import shlex
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from fairlead import Tls
-from fairlead_kubectl import api, decide, doctor, lines, render, status, why
+from fairlead_kubectl import api, decide, doctor, interrupt, lines, render, status, why
 from fairlead_kubectl.cluster import FIELD_MANAGER, AbsentError, Cluster, ClusterError, ForbiddenError
 from fairlead_kubectl.decide import Action, AliasMove
 from fairlead_kubectl.reading import OWNER_LABEL, TRACK_LABEL, Json, child_name
@@ -45,15 +44,21 @@ def _watch(options: argparse.Namespace, cluster: Cluster) -> int:
     in_place = out.is_terminal and options.output != "json"
     if not in_place:
         _print_changed(options, document)
-    with Live(console=out, auto_refresh=False) if in_place else nullcontext() as live:
+    with (
+        interrupt.noticed() as interrupted,
+        Live(console=out, auto_refresh=False) if in_place else nullcontext() as live,
+    ):
         while True:
             if live is not None:
                 live.update(render.screen(document, datetime.now(UTC)), refresh=True)
             elif document != before:
                 _print_changed(options, document)
             before = document
-            time.sleep(options.interval)  # pods, events and the resource change apart from each other
+            if interrupted(options.interval):  # pods, events and the resource change apart from each other
+                return OK
             document = _again(options, cluster, document)
+            if interrupted(0):  # and so may have been the command that asked for it
+                return OK
 
 
 def _again(options: argparse.Namespace, cluster: Cluster, known: Json) -> Json:
