@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tools import run
@@ -19,7 +19,7 @@ LOOK_SECONDS = 0.5
 Seen = Mapping[Path, int]
 
 
-def look(directory: Path = SOURCES) -> Seen:
+def look(directory: Path) -> Seen:
     """Modification times of all Python files below, in nanoseconds."""
     seen: dict[Path, int] = {}
     for path in directory.rglob("*.py"):
@@ -33,6 +33,22 @@ def look(directory: Path = SOURCES) -> Seen:
 def changed(before: Seen, after: Seen) -> list[Path]:
     """Files that came, went or were written."""
     return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+
+
+def looks(directory: Path, seen: Seen, stopping: threading.Event) -> Iterator[list[Path]]:
+    """Every half a second until `stopping` is set: the files that changed since `seen`, or since the last look."""
+    while not stopping.wait(LOOK_SECONDS):
+        now = look(directory)
+        yield changed(seen, now)
+        seen = now
+
+
+def until_signalled() -> threading.Event:
+    """Set when somebody ends us."""
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stopping.set())
+    return stopping
 
 
 def start_api(api: run.Program, stopping: threading.Event) -> "subprocess.Popen[bytes]":
@@ -51,14 +67,12 @@ def serve(api_port: int, mlflow_port: int, stopping: threading.Event) -> None:
     running = {mlflow.name: run.start(mlflow)}
     try:
         run.await_health(mlflow, running[mlflow.name], stopping.is_set)
-        seen = look()
+        seen = look(SOURCES)
         running[api.name] = start_api(api, stopping)
         print(f"dev: http://127.0.0.1:{api_port}/docs; save a file below {SOURCES} to restart the API", flush=True)
-        while not stopping.wait(LOOK_SECONDS):
-            now = look()
-            if files := changed(seen, now):
+        for files in looks(SOURCES, seen, stopping):
+            if files:
                 print(f"dev: {files[0]} changed", flush=True)
-                seen = now
                 run.stop(api.name, running[api.name])
                 running[api.name] = start_api(api, stopping)
     except KeyboardInterrupt:
@@ -69,9 +83,7 @@ def serve(api_port: int, mlflow_port: int, stopping: threading.Event) -> None:
 
 
 def main() -> int:
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = until_signalled()
     try:
         serve(*run.prepare(), stopping)
     except run.RunError as error:

@@ -7,7 +7,6 @@ its process has the cluster's DNS; that takes root and a cluster on this machine
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tools import dev
+from tools import dev, run
 from tools.cluster import KUBECONFIG, LOCAL_CONTEXT, STATE, Cluster, CommandError, binaries
 from tools.localcluster.controlplane import free_port
 from tools.up import NAMESPACE
@@ -25,7 +24,6 @@ SOURCES = Path("operator/fairlead_operator")
 DEPLOYMENT = "deployment/fairlead-operator"
 TOKEN_HOURS = 12
 MINE = STATE / "dev-operator"
-STOP_SECONDS = 20
 
 
 def environment(deployment: Mapping[str, Any]) -> dict[str, str]:
@@ -78,15 +76,6 @@ def start(config: Path, names: Path, variables: Mapping[str, str]) -> "subproces
     return subprocess.Popen(command, env={**os.environ, **variables, "KUBECONFIG": str(config)}, start_new_session=True)
 
 
-def stop(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 def serve(cluster: Cluster, stopping: threading.Event) -> None:
     """Until `stopping` is set. One that ends by itself is no end: the next save is tried."""
     if cluster.kubectl("config", "current-context").strip() != LOCAL_CONTEXT:
@@ -101,28 +90,25 @@ def serve(cluster: Cluster, stopping: threading.Event) -> None:
     with resting(cluster):
         process = start(config, names, variables)
         print(f"dev-operator: save a file below {SOURCES} to restart it; Ctrl-C ends it", flush=True)
-        seen, ended = dev.look(SOURCES), False
+        ended = False
         try:
-            while not stopping.wait(dev.LOOK_SECONDS):
+            for files in dev.looks(SOURCES, dev.look(SOURCES), stopping):
                 if process.poll() is not None and not ended:
                     ended = True
                     print(
                         f"dev-operator: it ended with code {process.returncode}; save a file to try again", flush=True
                     )
-                now = dev.look(SOURCES)
-                if files := dev.changed(seen, now):
+                if files:
                     print(f"dev-operator: {files[0]} changed", flush=True)
-                    seen, ended = now, False
-                    stop(process)
+                    ended = False
+                    run.stop("operator", process)
                     process = start(config, names, variables)
         finally:
-            stop(process)
+            run.stop("operator", process)
 
 
 def main() -> int:
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = dev.until_signalled()
     try:
         serve(Cluster(binaries(), KUBECONFIG), stopping)
     except CommandError as error:

@@ -21,7 +21,7 @@ def answers() -> bool:
 
 def runs() -> bool:
     """Whether there is a kind cluster of ours."""
-    if not answers():
+    if shutil.which("kind") is None:
         return False
     listed = subprocess.run(["kind", "get", "clusters"], capture_output=True, text=True, check=False)
     return CLUSTER in listed.stdout.split()

@@ -20,10 +20,10 @@ from fairlead_operator.api import ModelDeployment, ModelRef
 from fairlead_operator.desired import desired
 from fairlead_operator.desired.pods import PodDefaults, Template, Trial
 from fairlead_operator.desired.surroundings import Surroundings
+from tools.cluster import ROOT
 from tools.localcluster import binaries
 from tools.localcluster.paths import LocalClusterError
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 CHART: Final = ROOT / "charts/fairlead"
 KUBERNETES: Final = binaries.DEFAULT_KUBERNETES
 FINE: Final = 7
@@ -185,16 +185,8 @@ def children() -> Iterator[tuple[str, str]]:
 def rendered(helm: Path) -> Iterator[tuple[str, str]]:
     """The chart for each profile, as YAML."""
     for name, values in profiles():
-        command: list[str | Path] = [
-            helm,
-            "template",
-            "fairlead",
-            CHART,
-            "--namespace",
-            "fairlead",
-            "--kube-version",
-            KUBERNETES,
-        ]
+        command: list[str | Path] = [helm, "template", "fairlead", CHART]
+        command += ["--namespace", "fairlead", "--kube-version", KUBERNETES]
         done = subprocess.run([*command, "--values", values], capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
             raise LocalClusterError(f"{values.relative_to(ROOT)} does not render: {done.stderr.strip()}")

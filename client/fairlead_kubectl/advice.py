@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fairlead_kubectl.reading import Json
+from fairlead_kubectl.reading import ANOTHER_TRIAL, Json
 
 PROGRESS: Final = frozenset({"RolloutInProgress", "CanaryInProgress", "Starting", "Resolving"})
 """Nothing is wrong yet: time will tell."""
@@ -45,7 +45,7 @@ _BACK: Final = Step("go back to the model before", "kubectl fairlead rollback <n
 _DOCTOR: Final = Step("check the installation", "kubectl fairlead doctor")
 _DESCRIBE: Final = Step("see its events", "kubectl describe pod <pod> <flags>")
 _PREVIOUS: Final = Step("read its last words", "kubectl logs <pod> <flags> --container <container> --previous")
-_AGAIN: Final = Step("what was rejected is tried again when the alias, spec.model, spec.rollout or spec.slo changes")
+_AGAIN: Final = Step(f"what was rejected is tried again when {ANOTHER_TRIAL} changes")
 _MODELS: Final = Step(
     "see what MLflow has",
     "kubectl port-forward service/fairlead-api 8000 --namespace <home> & curl localhost:8000/models",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fairlead_kubectl.reading import Json, Snapshot, model, short
+from fairlead_kubectl.reading import ANOTHER_TRIAL, Json, Snapshot, model, short
 
 PROMOTE: Final = "fairlead.dev/promote"
 ABORT: Final = "fairlead.dev/abort"
@@ -89,8 +89,7 @@ def abort(snapshot: Snapshot) -> Action:
         raise RefusedError(
             f"{model(candidate)} is past its canary, or has none; to take it back: kubectl fairlead rollback"
         )
-    again = "the alias, spec.model, spec.rollout or spec.slo changes"
-    sentence = f"{model(candidate)} is taken back and not tried again until {again}"
+    sentence = f"{model(candidate)} is taken back and not tried again until {ANOTHER_TRIAL} changes"
     return Action(sentence, _annotation(ABORT, _named(candidate)))
 
 
