@@ -4,11 +4,10 @@ The API is started as in production, with its own sockets and signals; a reloade
 way in. One that does not start is no end: its log is shown, and the next save is tried.
 """
 
-import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tools import run
@@ -35,38 +34,31 @@ def changed(before: Seen, after: Seen) -> list[Path]:
     return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
 
 
-def looks(directory: Path, seen: Seen, stopping: threading.Event) -> Iterator[list[Path]]:
-    """Every half a second until `stopping` is set: the files that changed since `seen`, or since the last look."""
-    while not stopping.wait(LOOK_SECONDS):
+def looks(directory: Path, seen: Seen, stopping: Callable[[], bool]) -> Iterator[list[Path]]:
+    """Every half a second until `stopping()`: the files that changed since `seen`, or since the last look."""
+    while not stopping():
+        time.sleep(LOOK_SECONDS)
         now = look(directory)
         yield changed(seen, now)
         seen = now
 
 
-def until_signalled() -> threading.Event:
-    """Set when somebody ends us."""
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopping.set())
-    return stopping
-
-
-def start_api(api: run.Program, stopping: threading.Event) -> "subprocess.Popen[bytes]":
+def start_api(api: run.Program, stopping: Callable[[], bool]) -> "subprocess.Popen[bytes]":
     process = run.start(api)
     try:
-        run.await_health(api, process, stopping.is_set)
+        run.await_health(api, process, stopping)
         print(f"dev: api answers, log in {api.log}", flush=True)
     except run.RunError as error:
         print(f"dev: {error}\ndev: save a file to try again", flush=True)
     return process
 
 
-def serve(api_port: int, mlflow_port: int, stopping: threading.Event) -> None:
-    """Until `stopping` is set. Raises RunError if MLflow does not start."""
+def serve(api_port: int, mlflow_port: int, stopping: Callable[[], bool]) -> None:
+    """Until `stopping()`. Raises RunError if MLflow does not start."""
     mlflow, api = run.programs(api_port, mlflow_port)
     running = {mlflow.name: run.start(mlflow)}
     try:
-        run.await_health(mlflow, running[mlflow.name], stopping.is_set)
+        run.await_health(mlflow, running[mlflow.name], stopping)
         seen = look(SOURCES)
         running[api.name] = start_api(api, stopping)
         print(f"dev: http://127.0.0.1:{api_port}/docs; save a file below {SOURCES} to restart the API", flush=True)
@@ -83,7 +75,7 @@ def serve(api_port: int, mlflow_port: int, stopping: threading.Event) -> None:
 
 
 def main() -> int:
-    stopping = until_signalled()
+    stopping = run.signalled()
     try:
         serve(*run.prepare(), stopping)
     except run.RunError as error:

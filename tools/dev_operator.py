@@ -9,8 +9,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,8 +75,8 @@ def start(config: Path, names: Path, variables: Mapping[str, str]) -> "subproces
     return subprocess.Popen(command, env={**os.environ, **variables, "KUBECONFIG": str(config)}, start_new_session=True)
 
 
-def serve(cluster: Cluster, stopping: threading.Event) -> None:
-    """Until `stopping` is set. One that ends by itself is no end: the next save is tried."""
+def serve(cluster: Cluster, stopping: Callable[[], bool]) -> None:
+    """Until `stopping()`. One that ends by itself is no end: the next save is tried."""
     if cluster.kubectl("config", "current-context").strip() != LOCAL_CONTEXT:
         raise CommandError("this wants the cluster of `make up` on this machine; on kind: skaffold dev")
     deployment = cluster.get("deployment", DEPLOYMENT.partition("/")[2], NAMESPACE)
@@ -108,7 +107,7 @@ def serve(cluster: Cluster, stopping: threading.Event) -> None:
 
 
 def main() -> int:
-    stopping = dev.until_signalled()
+    stopping = run.signalled()
     try:
         serve(Cluster(binaries(), KUBECONFIG), stopping)
     except CommandError as error:

@@ -13,7 +13,6 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from tools import ports
 
@@ -142,24 +141,26 @@ def stop(name: str, process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def signalled() -> Callable[[], bool]:
+    """From now on signals that end programs do no more than make this true. A handler that took a lock, as an Event's
+    does, could wait for ever for the code that it interrupts."""
+    got: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda which, _: got.append(which))
+    return lambda: bool(got)
+
+
 def serve(api_port: int, mlflow_port: int) -> int:
     """Runs both programs until a signal or until one of them ends; returns the exit code."""
-    stopping = False
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
+    stopping = signalled()
     running: list[tuple[Program, subprocess.Popen[bytes]]] = []
     try:
         for program in programs(api_port, mlflow_port):
             print(f"run: starting {program.name}, log in {program.log}")
             running.append((program, start(program)))
-            await_health(program, running[-1][1], lambda: stopping)
+            await_health(program, running[-1][1], stopping)
         print_urls(api_port, mlflow_port)
-        while not stopping:
+        while not stopping():
             for program, process in running:
                 if process.poll() is not None:
                     raise RunError(
