@@ -116,11 +116,12 @@ class Controller:
         PROBLEMS.set_function(lambda: self.store.census.problems)
 
     def observed(self, kind: Kind, event: str | None, obj: Manifest) -> None:
-        """Takes in a watch event, or an object of a list (no event); what it changes is reconciled."""
+        """Takes in a watch event, or an object of a list (no event); what it changes is reconciled. What somebody asks
+        for comes before what follows from it: with a thousand new resources, each is answered before all are done."""
         key = self.store.key_of(kind, obj)
         changed = self.store.remove(kind, obj) if event == "DELETED" else self.store.put(kind, obj)
         if changed and (key := key or self.store.key_of(kind, obj)):
-            self.queue.add(key)
+            self.queue.add(key, ahead=kind is MODEL_DEPLOYMENT and _unanswered(obj))
 
     def noticed(self, name: str) -> None:
         """Somebody says that a registered model changed. MLflow is asked what it means now: once, however often it is
@@ -272,3 +273,10 @@ class Controller:
         while True:
             self._beat = time.monotonic()
             await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+def _unanswered(obj: Manifest) -> bool:
+    """Whether the status is about an older spec, or there is none."""
+    generation: int = obj["metadata"].get("generation", 1)
+    observed: int = obj.get("status", {}).get("observedGeneration", 0)
+    return generation != observed

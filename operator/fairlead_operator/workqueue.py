@@ -1,11 +1,11 @@
 """A queue of keys, as client-go's: a key waits at most once, is worked on by one worker at a time, may be added with a
-delay, and comes back later and later while it fails. Knows nothing of Kubernetes."""
+delay or ahead of others, and comes back later and later while it fails. Knows nothing of Kubernetes."""
 
 import asyncio
 import logging
 import random
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -25,24 +25,29 @@ class WorkQueue(Generic[K]):
         """Delays in seconds; the longest wait after a failure is `longest_delay`."""
         self._first_delay, self._longest_delay = first_delay, longest_delay
         self._random = random.Random(seed)
-        self._waiting: deque[K] = deque()
-        self._queued: dict[K, float] = {}
+        self._ahead: OrderedDict[K, float] = OrderedDict()
+        self._behind: OrderedDict[K, float] = OrderedDict()
         """What waits, and since when (monotonic clock)."""
         self._active: set[K] = set()
-        self._again: set[K] = set()
+        self._again: dict[K, bool] = {}
+        """What is to be worked on once more, and whether ahead."""
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._available = asyncio.Semaphore(0)
         self.last_progress = time.monotonic()
         """When a key was last finished, or the queue last ran empty (monotonic clock)."""
 
-    def add(self, key: K) -> None:
-        """Queues a key. While it is being worked on, it is queued once more, to be taken after that."""
+    def add(self, key: K, ahead: bool = False) -> None:
+        """Queues a key, `ahead` of all that are not. While it is being worked on, it is queued once more, to be taken
+        after that."""
         if key in self._active:
-            self._again.add(key)
-        elif key not in self._queued:
-            self._queued[key] = time.monotonic()
-            self._waiting.append(key)
+            self._again[key] = ahead or self._again.get(key, False)
+            return
+        if key in self._ahead or (key in self._behind and not ahead):
+            return
+        since = self._behind.pop(key, None)
+        (self._ahead if ahead else self._behind)[key] = time.monotonic() if since is None else since
+        if since is None:
             self._available.release()
 
     def add_after(self, key: K, seconds: float) -> None:
@@ -72,8 +77,7 @@ class WorkQueue(Generic[K]):
     async def get(self) -> K:
         """The next key, which is then being worked on until `done`."""
         await self._available.acquire()
-        key = self._waiting.popleft()
-        self._queued.pop(key, None)
+        key, _ = (self._ahead or self._behind).popitem(last=False)
         self._active.add(key)
         if timer := self._timers.pop(key, None):
             timer.cancel()
@@ -83,26 +87,26 @@ class WorkQueue(Generic[K]):
         """Ends the work on a key."""
         self._active.discard(key)
         self.last_progress = time.monotonic()
-        if key in self._again:
-            self._again.discard(key)
-            self.add(key)
+        if (ahead := self._again.pop(key, None)) is not None:
+            self.add(key, ahead)
 
     def __len__(self) -> int:
         """Keys that wait for a worker."""
-        return len(self._queued)
+        return len(self._ahead) + len(self._behind)
 
     @property
     def oldest_seconds(self) -> float:
-        """How long the first key has waited for a worker; 0 if none waits. May be read from another thread."""
+        """How long the first keys have waited for a worker; 0 if none waits. May be read from another thread."""
         try:
-            return time.monotonic() - self._queued[self._waiting[0]]
-        except (IndexError, KeyError):  # taken in this very moment
+            firsts = [next(iter(waiting.values())) for waiting in (self._ahead, self._behind) if waiting]
+        except (StopIteration, RuntimeError):  # taken in this very moment
             return 0.0
+        return time.monotonic() - min(firsts) if firsts else 0.0
 
     @property
     def busy(self) -> bool:
         """Whether anything waits or is worked on. A key that is only due later does not count."""
-        return bool(self._queued or self._active)
+        return bool(self._ahead or self._behind or self._active)
 
     async def run(self, process: Process[K], workers: int) -> None:
         """Works on keys, `workers` at a time, until cancelled."""

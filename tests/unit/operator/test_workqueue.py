@@ -49,9 +49,37 @@ def test_a_key_waits_at_most_once_and_in_order(keys: list[str]) -> None:
     run(test)
 
 
-@given(st.lists(st.tuples(KEYS, st.floats(0, 5), st.floats(0, 3)), max_size=25), st.integers(1, 4))
+@given(st.lists(st.tuples(KEYS, st.booleans()), max_size=20))
+def test_a_key_that_goes_ahead_does_so_wherever_it_waited(adds: list[tuple[str, bool]]) -> None:
+    async def test() -> None:
+        queue: WorkQueue[str] = WorkQueue()
+        for key, ahead in adds:
+            queue.add(key, ahead=ahead)
+        first = dict.fromkeys(key for key, ahead in adds if ahead)
+        wanted = [*first, *dict.fromkeys(key for key, _ in adds if key not in first)]
+        assert len(queue) == len(wanted)
+        assert [await queue.get() for _ in range(len(queue))] == wanted
+
+    run(test)
+
+
+def test_what_shall_go_ahead_while_it_is_worked_on_is_taken_next() -> None:
+    async def test() -> None:
+        queue: WorkQueue[str] = WorkQueue()
+        for key in "abc":
+            queue.add(key)
+        assert await queue.get() == "a"
+        queue.add("a", ahead=True)
+        queue.add("a")
+        queue.done("a")
+        assert [await queue.get() for _ in range(len(queue))] == ["a", "b", "c"]
+
+    run(test)
+
+
+@given(st.lists(st.tuples(KEYS, st.floats(0, 5), st.floats(0, 3), st.booleans()), max_size=25), st.integers(1, 4))
 def test_no_key_is_worked_on_twice_at_once_and_every_add_is_seen(
-    adds: list[tuple[str, float, float]], workers: int
+    adds: list[tuple[str, float, float, bool]], workers: int
 ) -> None:
     async def test() -> None:
         queue: WorkQueue[str] = WorkQueue()
@@ -67,10 +95,10 @@ def test_no_key_is_worked_on_twice_at_once_and_every_add_is_seen(
             await asyncio.sleep(durations[key])
             active.discard(key)
 
-        durations = {key: duration for key, _, duration in adds}
-        added = {key: max(at for other, at, _ in adds if other == key) for key in durations}
-        for key, at, _ in adds:
-            loop.call_later(at, queue.add, key)
+        durations = {key: duration for key, _, duration, _ in adds}
+        added = {key: max(at for other, at, _, _ in adds if other == key) for key in durations}
+        for key, at, _, ahead in adds:
+            loop.call_later(at, queue.add, key, ahead)
         task = asyncio.create_task(queue.run(process, workers))
         await asyncio.sleep(1000)
         assert not queue.busy
