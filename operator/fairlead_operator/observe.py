@@ -19,6 +19,8 @@ from fairlead_operator.api import (
     Reason,
 )
 
+STARTING = (None, "PodInitializing", "ContainerCreating")
+"""Reasons to wait that every pod has for a while."""
 MAX_MESSAGE = 1000
 """Characters of a message that are kept: enough for an exception, too little for a traceback of pages."""
 
@@ -111,6 +113,47 @@ def observe(deployment: Mapping[str, Any] | None, pods: Iterable[Mapping[str, An
     return Observed(_deployment(deployment) if deployment else None, tuple(views))
 
 
+def deployment_essentials(raw: Manifest) -> Manifest:
+    """A Deployment with as much of its status as `observe` reads: its controller writes that many times a roll-out."""
+    status = raw.get("status", {})
+    numbers = ("replicas", "updatedReplicas", "availableReplicas", "readyReplicas", "observedGeneration")
+    failures = [found for found in status.get("conditions", []) if found["type"] == "ReplicaFailure"]
+    told = [{name: found.get(name, "") for name in ("type", "status", "message")} for found in failures]
+    read = {name: status[name] for name in numbers if name in status} | ({"conditions": told} if told else {})
+    return {**raw, "status": read}
+
+
+def pod_essentials(raw: Manifest) -> Manifest:
+    """What `observe` reads of a pod, so that nothing else is news: a pod that starts is written a dozen times."""
+    status, names = raw.get("status", {}), ("namespace", "name", "labels", "creationTimestamp", "deletionTimestamp")
+    metadata = {name: raw["metadata"][name] for name in names if name in raw["metadata"]}
+    read: dict[str, Any] = {"podIP": status["podIP"]} if "podIP" in status else {}
+    if conditions := [kept for found in status.get("conditions", []) if (kept := _essential_condition(found))]:
+        read["conditions"] = conditions
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        if containers := [kept for found in status.get(kind, []) if (kept := _essential_container(found))]:
+            read[kind] = containers
+    return {"metadata": metadata, "status": read}
+
+
+def _essential_condition(found: Mapping[str, Any]) -> Manifest | None:
+    if found["type"] == "PodScheduled":
+        names: tuple[str, ...] = ("type", "status", "reason", "message") if found["status"] == "False" else ()
+    else:
+        read = found["type"] in ("Ready", "ContainersReady", ADMITTED) and found["status"] == "True"
+        names = ("type", "status") if read else ()
+    return {name: found[name] for name in names if name in found} or None
+
+
+def _essential_container(found: Mapping[str, Any]) -> Manifest | None:
+    read: dict[str, Any] = {"restartCount": found["restartCount"]} if found.get("restartCount") else {}
+    if (waiting := found.get("state", {}).get("waiting") or {}).get("reason") not in STARTING:
+        read["state"] = {"waiting": waiting}
+    if (ended := _ended(found)) and ended.get("exitCode", 0) != 0:
+        read["lastState"] = {"terminated": ended}
+    return {"name": found["name"]} | read if read else None
+
+
 def _deployment(raw: Mapping[str, Any]) -> DeploymentView:
     metadata, spec, status = raw["metadata"], raw.get("spec", {}), raw.get("status", {})
     labels = spec.get("template", {}).get("metadata", {}).get("labels", {})
@@ -152,12 +195,17 @@ def _pod(raw: Mapping[str, Any]) -> PodView:
 def _failure(metadata: Mapping[str, Any], run_id: str | None, container: Mapping[str, Any]) -> Failure | None:
     """How a container ended, if it failed. The loader and the server leave `{"reason", "message"}` as JSON, and the
     loader its `run_id` too: pods that swap models have it from nowhere else."""
-    ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
+    ended = _ended(container)
     if not ended or ended.get("exitCode", 0) == 0:
         return None
     reason, message, told = _termination_message(ended, container["name"])
     at = ended.get("finishedAt") or metadata["creationTimestamp"]
     return Failure(run_id=told or run_id, pod=metadata["name"], reason=reason, message=message, at=_time(at))
+
+
+def _ended(container: Mapping[str, Any]) -> Any:
+    """How it ended last."""
+    return container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
 
 
 def _time(text: str) -> datetime:
@@ -182,7 +230,7 @@ def _waiting(conditions: Mapping[str, Any], containers: Sequence[Mapping[str, An
         return f"{scheduled.get('reason', 'Unschedulable')}: {scheduled.get('message', '')}".rstrip(": ")[:MAX_MESSAGE]
     for container in containers:
         waiting = container.get("state", {}).get("waiting") or {}
-        if waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
+        if waiting.get("reason") not in STARTING:
             return f"{container['name']}: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")[:MAX_MESSAGE]
     return ""
 

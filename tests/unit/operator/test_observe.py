@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_operator.api import Reason
-from fairlead_operator.observe import MAX_MESSAGE, observe
+from fairlead_operator.api import ADMITTED, Reason
+from fairlead_operator.observe import MAX_MESSAGE, deployment_essentials, observe, pod_essentials
 
 LABELS = {"fairlead.dev/run-id": "a" * 32, "fairlead.dev/revision": "r1"}
 METADATA = {"name": "fraud-1", "labels": LABELS, "creationTimestamp": "2026-11-23T12:00:00Z"}
@@ -135,3 +135,107 @@ def test_no_message_is_too_long_and_none_is_a_traceback(text: str) -> None:
     failure = only(pod({"name": "server", "lastState": ended(traceback)})).failure
     assert len(failure.message) <= MAX_MESSAGE
     assert "Traceback" not in failure.message or "Traceback" in text
+
+
+# --- what is kept of objects ---
+
+STATES = st.sampled_from(
+    [
+        {},
+        {"running": {"startedAt": "2026-11-23T12:00:00Z"}},
+        {"waiting": {"reason": "PodInitializing"}},
+        {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}},
+        {"waiting": {}},
+        ended("done", code=0),
+        ended("broken"),
+        ended(json.dumps({"reason": "ModelCorrupt", "message": "bits", "run_id": "b" * 32}), at="2026-11-23T12:00:09Z"),
+    ]
+)
+CONTAINERS = st.lists(
+    st.fixed_dictionaries(
+        {"name": st.sampled_from(["loader", "server"]), "state": STATES, "ready": st.booleans()},
+        optional={"lastState": STATES, "restartCount": st.integers(0, 3), "started": st.booleans()},
+    ),
+    max_size=2,
+)
+CONDITIONS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(["Ready", "ContainersReady", "Initialized", "PodScheduled", ADMITTED]),
+            "status": st.sampled_from(["True", "False", "Unknown"]),
+        },
+        optional={"reason": st.just("Unschedulable"), "message": st.text(max_size=5), "lastTransitionTime": st.text()},
+    ),
+    max_size=5,
+    unique_by=lambda found: found["type"],
+)
+PODS = st.builds(
+    lambda status, metadata: {"metadata": METADATA | metadata, "spec": {"nodeName": "one"}, "status": status},
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "phase": st.just("Running"),
+            "podIP": st.just("10.0.0.1"),
+            "conditions": CONDITIONS,
+            "initContainerStatuses": CONTAINERS,
+            "containerStatuses": CONTAINERS,
+        },
+    ),
+    st.fixed_dictionaries(
+        {"namespace": st.just("ml")},
+        optional={"deletionTimestamp": st.just("2026-11-23T12:00:00Z"), "annotations": st.just({"a": "b"})},
+    ),
+)
+DEPLOYMENTS = st.builds(
+    lambda status: {"metadata": METADATA | {"generation": 2}, "spec": {"replicas": 2}, "status": status},
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "replicas": st.integers(0, 3),
+            "updatedReplicas": st.integers(0, 3),
+            "availableReplicas": st.integers(0, 3),
+            "readyReplicas": st.integers(0, 3),
+            "unavailableReplicas": st.integers(0, 3),
+            "observedGeneration": st.integers(1, 3),
+            "conditions": st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "type": st.sampled_from(["Progressing", "ReplicaFailure"]),
+                        "status": st.sampled_from(["True", "False"]),
+                    },
+                    optional={"message": st.just("exceeded quota"), "lastUpdateTime": st.text()},
+                ),
+                max_size=2,
+            ),
+        },
+    ),
+)
+
+
+@given(PODS, DEPLOYMENTS)
+def test_what_is_kept_of_an_object_shows_all_that_the_object_does(pod: Any, deployment: Any) -> None:
+    seen = observe(deployment, [pod])
+    assert observe(deployment_essentials(deployment), [pod_essentials(pod)]) == seen
+    assert deployment_essentials(deployment)["spec"] == deployment["spec"], "it is compared with what it should be"
+    again = pod_essentials(pod_essentials(pod))
+    assert again == pod_essentials(pod)
+
+
+def test_a_pod_that_is_only_under_way_is_no_news() -> None:
+    def status(**more: Any) -> dict[str, Any]:
+        return {"metadata": METADATA | {"resourceVersion": "1"}, "status": more}
+
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-23T12:00:00Z"}
+    starting = {
+        "name": "loader",
+        "ready": False,
+        "restartCount": 0,
+        "state": {"waiting": {"reason": "PodInitializing"}},
+    }
+    stages = [
+        status(),
+        status(phase="Pending", conditions=[scheduled]),
+        status(phase="Pending", conditions=[scheduled], hostIP="10.0.0.1", initContainerStatuses=[starting]),
+        status(initContainerStatuses=[starting | {"state": {"running": {"startedAt": "2026-11-23T12:00:00Z"}}}]),
+    ]
+    assert len({json.dumps(pod_essentials(stage)) for stage in stages}) == 1
