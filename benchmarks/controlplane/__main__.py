@@ -5,7 +5,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.controlplane import phases
+from benchmarks.controlplane import peer, phases
+from benchmarks.controlplane.phases import Outcome
 from benchmarks.controlplane.report import Results, brief, render
 from benchmarks.controlplane.scene import ROOT, Scene, scene
 
@@ -17,15 +18,11 @@ def measure(scene: Scene, number: int, rest_seconds: float) -> Results:
     first, second, third = (scene.registry.run() for _ in range(3))
     say("floor: plain Deployments, created and changed")
     floor = phases.floor(scene, names, (first, second))
-    say(f"floor: {floor[0]:.0f} s, {floor[1]:.0f} s; now ModelDeployments, created")
-    scene.operator.start()
-    outcomes = {"created": phases.created(scene, NAMESPACE, names, first)}
-    say("changed to another run")
-    outcomes["changed"] = phases.changed(scene, NAMESPACE, names, {"runID": second}, second)
-    say("at rest")
-    outcomes["at rest"] = phases.at_rest(scene, rest_seconds)
-    say("the operator restarted")
-    outcomes["restarted"] = phases.restarted(scene, number)
+    say(f"floor: {floor[0]:.0f} s, {floor[1]:.0f} s; now Argo Rollouts")
+    beside = peer.measure(scene, names, (first, second))
+    for name, outcome in beside.items():
+        say(f"{name}: {brief(outcome, number)}")
+    outcomes = begun(scene, names, (first, second), rest_seconds)
     say("half of them follow an alias, which moves")
     followers = names[: number // 2]
     registry = scene.registry
@@ -37,22 +34,27 @@ def measure(scene: Scene, number: int, rest_seconds: float) -> Results:
     say("deleted")
     outcomes["deleted"] = phases.deleted(scene, NAMESPACE)
     scene.operator.stop()
-    return Results(number, floor, outcomes)
+    return Results(number, floor, beside, outcomes)
 
 
-def glance(scene: Scene, number: int) -> str:
-    """The first phases alone, without the floor: what the operator costs, in a quarter of the time."""
-    names = [f"model-{index}" for index in range(number)]
-    first, second = (scene.registry.run() for _ in range(2))
+def begun(scene: Scene, names: list[str], runs: tuple[str, str], rest_seconds: float) -> dict[str, Outcome]:
+    """The operator's first phases; it runs at their end."""
     scene.operator.start()
-    outcomes = {}
-    for name, phase in (
-        ("created", lambda: phases.created(scene, NAMESPACE, names, first)),
-        ("changed", lambda: phases.changed(scene, NAMESPACE, names, {"runID": second}, second)),
-        ("restarted", lambda: phases.restarted(scene, number)),
-    ):
-        say(name)
-        outcomes[name] = phase()
+    say("ModelDeployments, created")
+    outcomes = {"created": phases.created(scene, NAMESPACE, names, runs[0])}
+    say("changed to another run")
+    outcomes["changed"] = phases.changed(scene, NAMESPACE, names, {"runID": runs[1]}, runs[1])
+    say("at rest")
+    outcomes["at rest"] = phases.at_rest(scene, rest_seconds)
+    say("the operator restarted")
+    outcomes["restarted"] = phases.restarted(scene, len(names))
+    return outcomes
+
+
+def glance(scene: Scene, number: int, rest_seconds: float) -> str:
+    """The first phases alone, without the floor and the peer: what the operator costs, in a quarter of the time."""
+    names = [f"model-{index}" for index in range(number)]
+    outcomes = begun(scene, names, (scene.registry.run(), scene.registry.run()), rest_seconds)
     scene.operator.stop()
     return "".join(f"{name}: {brief(outcome, number)}\n" for name, outcome in outcomes.items())
 
@@ -65,12 +67,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.controlplane", description=__doc__)
     parser.add_argument("--objects", type=int, default=1000)
     parser.add_argument("--rest-seconds", type=float, default=330.0, help="long enough for watches to be renewed")
-    parser.add_argument("--glance", action="store_true", help="created, changed, restarted; no floor, no report")
+    parser.add_argument("--glance", action="store_true", help="the first phases; no floor, no peer, no report")
     parser.add_argument("--report", type=Path, default=ROOT / "docs/scale.md", help="the file to write")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, scene(Path(directory)) as made:
         if chosen.glance:
-            print(glance(made, chosen.objects), end="")
+            print(glance(made, chosen.objects, chosen.rest_seconds), end="")
             return 0
         results = measure(made, chosen.objects, chosen.rest_seconds)
     text = render(results)

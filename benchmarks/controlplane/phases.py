@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.controlplane.process import Cost
-from benchmarks.controlplane.scene import Scene
+from benchmarks.controlplane.scene import ACCOUNT, Scene
 from benchmarks.controlplane.watching import await_gone, await_quiet, reach, rolled_out
 
 from fairlead_operator.api import ModelDeployment, ModelRef
@@ -63,7 +63,7 @@ def floor(scene: Scene, names: list[str], runs: tuple[str, str]) -> tuple[float,
         if number == 0:
             each(names, lambda name: api.create("deployment", plain(namespace, name, runs[0])))
         else:
-            each(names, lambda name: api.patch("deployment", namespace, name, {"spec": _template(name, runs[1])}))
+            each(names, lambda name: api.patch("deployment", namespace, name, another_run(namespace, name, runs[1])))
 
         def done(obj: Object, run_id: str = run_id) -> bool:
             labels = obj["spec"]["template"]["metadata"]["labels"]
@@ -77,33 +77,40 @@ def floor(scene: Scene, names: list[str], runs: tuple[str, str]) -> tuple[float,
     return found[0], found[1]
 
 
-def _template(name: str, run_id: str) -> Object:
-    return {"template": plain("floor", name, run_id)["spec"]["template"]}
+def another_run(namespace: str, name: str, run_id: str) -> Object:
+    """The change that brings it."""
+    return {"spec": {"template": plain(namespace, name, run_id)["spec"]["template"]}}
 
 
 # --- ModelDeployments ---
 
 
 @contextmanager
-def measured(scene: Scene) -> Iterator[Outcome]:
-    """Everything the operator did and cost meanwhile."""
+def measured(scene: Scene, pid: int, account: str) -> Iterator[Outcome]:
+    """Everything that one controller did and cost meanwhile; no other one may run."""
     outcome = Outcome()
-    assert scene.operator.process is not None
-    cost, requests, mark = Cost(scene.operator.process.pid), scene.requests(), scene.audit.mark()
-    calls = scene.operator.metric("fairlead_registry_calls_total")
+    cost, requests, mark = Cost(pid), scene.requests(account), scene.audit.mark()
     yield outcome
     sent = scene.audit.since(mark)
-    outcome.requests = scene.requests() - requests
+    outcome.requests = scene.requests(account) - requests
     outcome.kinds = Counter(f"{request.verb} {request.resource}" for request in sent)
     outcome.writes = sum(request.writes for request in sent)
     outcome.cpu_seconds, outcome.peak_mib = cost.cpu_seconds, cost.peak_mib
+
+
+@contextmanager
+def operator_measured(scene: Scene) -> Iterator[Outcome]:
+    assert scene.operator.process is not None
+    calls = scene.operator.metric("fairlead_registry_calls_total")
+    with measured(scene, scene.operator.process.pid, ACCOUNT) as outcome:
+        yield outcome
     outcome.registry_calls = scene.operator.metric("fairlead_registry_calls_total") - calls
 
 
 def created(scene: Scene, namespace: str, names: list[str], run_id: str) -> Outcome:
     api = scene.api
     scene.plane.kubectl("create", "namespace", namespace)
-    with measured(scene) as outcome:
+    with operator_measured(scene) as outcome:
         began = time.monotonic()
         each(names, lambda name: api.create("md", md(namespace, name, run_id, replicas=1)))
         asked = time.monotonic()
@@ -121,7 +128,7 @@ def created(scene: Scene, namespace: str, names: list[str], run_id: str) -> Outc
 def changed(scene: Scene, namespace: str, names: list[str], model: Object, run_id: str) -> Outcome:
     """Until all serve another run. `model`: the change to `spec.model`; empty where an alias is moved instead."""
     api = scene.api
-    with measured(scene) as outcome:
+    with operator_measured(scene) as outcome:
         began = time.monotonic()
         if model:
             each(names, lambda name: api.patch("md", namespace, name, {"spec": {"model": model}}))
@@ -137,7 +144,7 @@ def changed(scene: Scene, namespace: str, names: list[str], model: Object, run_i
 
 
 def at_rest(scene: Scene, seconds: float) -> Outcome:
-    with measured(scene) as outcome:
+    with operator_measured(scene) as outcome:
         time.sleep(seconds)  # what is measured is a time in which nothing happens
     outcome.seconds = {"rest": seconds}
     return outcome
@@ -147,7 +154,7 @@ def restarted(scene: Scene, number: int) -> Outcome:
     """A new process, until it has looked at every object."""
     operator = scene.operator
     operator.stop()
-    mark, requests, began = scene.audit.mark(), scene.requests(), time.monotonic()
+    mark, requests, began = scene.audit.mark(), scene.requests(ACCOUNT), time.monotonic()
     operator.start()
     assert operator.process is not None
     while operator.metric("fairlead_reconciles_total") < number or operator.metric("fairlead_queue_depth"):
@@ -155,7 +162,7 @@ def restarted(scene: Scene, number: int) -> Outcome:
     outcome = Outcome({"looked at all": time.monotonic() - began})
     await_quiet(scene.api)
     sent = scene.audit.since(mark)
-    outcome.requests, outcome.writes = scene.requests() - requests, sum(request.writes for request in sent)
+    outcome.requests, outcome.writes = scene.requests(ACCOUNT) - requests, sum(request.writes for request in sent)
     outcome.kinds = Counter(f"{request.verb} {request.resource}" for request in sent)
     cost = Cost(operator.process.pid, from_start=True)
     outcome.cpu_seconds, outcome.peak_mib = cost.cpu_seconds, cost.peak_mib
@@ -164,7 +171,7 @@ def restarted(scene: Scene, number: int) -> Outcome:
 
 def deleted(scene: Scene, namespace: str) -> Outcome:
     api = scene.api
-    with measured(scene) as outcome:
+    with operator_measured(scene) as outcome:
         began = time.monotonic()
         api.request("DELETE", path("md", namespace), params={"propagationPolicy": "Background"})
         await_gone(api, ("md", *OWNED, "replicaset", "pod"), namespace)

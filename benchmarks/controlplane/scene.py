@@ -14,7 +14,7 @@ from tools.localcluster.controlplane import ControlPlane
 from tools.localcluster.processes import Daemon
 
 ROOT = Path(__file__).parents[2]
-ACCOUNT = "operator"
+ACCOUNT, PEER_ACCOUNT = "operator", "peer"
 NODES = 10
 PODS_PER_NODE = 250
 ALIAS_POLL_SECONDS = 30.0
@@ -27,20 +27,22 @@ class Scene:
     plane: ControlPlane
     api: Api
     audit: Audit
-    """Of the operator's requests."""
+    """Of the operator's requests, and its peer's."""
     registry: Registry
     operator: Operator
+    directory: Path
 
-    def requests(self) -> float:
-        """How many the API server has had from the operator, watches included."""
-        return self.api.metric("apiserver_flowcontrol_dispatched_requests_total", flow_schema=ACCOUNT)
+    def requests(self, account: str) -> float:
+        """How many the API server has had from a service account, watches included."""
+        return self.api.metric("apiserver_flowcontrol_dispatched_requests_total", flow_schema=account)
 
 
 @contextlib.contextmanager
 def scene(directory: Path) -> Iterator[Scene]:
     """All of it, the operator not started yet."""
     kwok = binaries.ensure(["kwok"])["kwok"]
-    audit = Audit(directory / "audit", f"system:serviceaccount:kube-system:{ACCOUNT}")
+    accounts = (f"system:serviceaccount:kube-system:{name}" for name in (ACCOUNT, PEER_ACCOUNT))
+    audit = Audit(directory / "audit", *accounts)
     plane = ControlPlane(directory / "plane", apiserver_args=audit.arguments, controller_manager_args=CONTROLLERS)
     with plane, mlflow_running(directory / "mlflow") as tracking_uri:
         plane.kubectl("create", "-f", str(ROOT / "manifests/crd.yaml"))
@@ -57,7 +59,7 @@ def scene(directory: Path) -> Iterator[Scene]:
             kubeconfig = rights(plane, ROOT / "manifests/operator-rules.yaml", hours=4)
             settings = {"ALIAS_POLL_SECONDS": str(ALIAS_POLL_SECONDS)}
             operator = Operator(kubeconfig, tracking_uri, directory / "operator.log", settings)
-            yield Scene(plane, Api(plane), audit, Registry(tracking_uri), operator)
+            yield Scene(plane, Api(plane), audit, Registry(tracking_uri), operator, directory)
         finally:
             nodes.stop()
 

@@ -35,6 +35,7 @@ COLLECTIONS = {
     "hpa": ("/apis/autoscaling/v2", "horizontalpodautoscalers"),
     "scaledobject": ("/apis/keda.sh/v1alpha1", "scaledobjects"),
     "rule": ("/apis/monitoring.coreos.com/v1", "prometheusrules"),
+    "rollout": ("/apis/argoproj.io/v1alpha1", "rollouts"),
 }
 OWNED = ("deployment", "service", "pdb", "netpol")
 OWNER_LABEL = "fairlead.dev/model-deployment"
@@ -329,13 +330,15 @@ def settled(deployment: Object | None) -> bool:
     return counts == {deployment["spec"]["replicas"]}
 
 
-def rights(plane: ControlPlane, rules: Path, namespace: str | None = None, hours: int = 1) -> Path:
+def rights(
+    plane: ControlPlane, rules: Path, namespace: str | None = None, hours: int = 1, account: str = "operator"
+) -> Path:
     """A ServiceAccount with exactly the rules that are shipped, in all namespaces or in one; returns its kubeconfig.
     Its requests have a flow of their own, so that the API server counts them."""
-    name = f"operator-{namespace}" if namespace else "operator"
+    name = f"{account}-{namespace}" if namespace else account
     scope, where = ("Role", {"namespace": namespace}) if namespace else ("ClusterRole", {})
     subject = {"kind": "ServiceAccount", "name": name, "namespace": "kube-system"}
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "kube-system"}}
+    holder = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "kube-system"}}
     group = "rbac.authorization.k8s.io"
     shipped = yaml.safe_load(rules.read_text())
     role = {"apiVersion": f"{group}/v1", "kind": scope, "metadata": {"name": name, **where}, **shipped}
@@ -346,7 +349,7 @@ def rights(plane: ControlPlane, rules: Path, namespace: str | None = None, hours
         "roleRef": {"apiGroup": group, "kind": scope, "name": name},
         "subjects": [subject],
     }
-    for manifest in (account, role, binding, _flow(name)):
+    for manifest in (holder, role, binding, _flow(name)):
         plane.kubectl("create", "-f", "-", stdin=json.dumps(manifest))
     token = plane.kubectl("create", "token", name, "--namespace=kube-system", f"--duration={hours}h").strip()
     cluster = {"server": plane.url, "certificate-authority": str(plane.authority.certificate)}

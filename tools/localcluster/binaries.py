@@ -49,6 +49,8 @@ class Module:
     with may be gone when the programs are still in the cache."""
     extra: bool = False
     """Not for `make up` or `make test` as a whole: built when one of its programs is asked for."""
+    flags: tuple[str, ...] = ()
+    """Instead of `BUILD_FLAGS`."""
 
     @property
     def source(self) -> Path:
@@ -57,7 +59,7 @@ class Module:
     @property
     def key(self) -> str:
         """Digest of the pins, our own sources, the flags and the platform."""
-        settings = (self.programs, self.linker_flags, BUILD_FLAGS, platform.machine())
+        settings = (self.programs, self.linker_flags, self.flags or BUILD_FLAGS, platform.machine())
         rarer = tuple(filter(None, (self.tags, self.crds)))
         digest = hashlib.sha256(repr(settings + rarer).encode())
         for file in sorted(self.source.iterdir()):
@@ -70,10 +72,9 @@ class Module:
         return paths.cache() / "binaries" / f"{self.name}-{self.key}"
 
 
+RELEASE_FLAGS = ("-trimpath", "-buildvcs=false", "-mod=readonly")
 BUILD_FLAGS = (
-    "-trimpath",
-    "-buildvcs=false",
-    "-mod=readonly",
+    *RELEASE_FLAGS,
     # A cold build takes a quarter less processor time without debugger's data, which the linker drops anyway, and
     # without inlining but in the standard library, where it matters. Stack traces keep their lines.
     "-gcflags=all=-dwarf=false -l",
@@ -125,6 +126,11 @@ KEDA = Module(
     crds=("github.com/kedacore/keda/v2", "config/crd/bases"),
     extra=True,
 )
+PROMETHEUS_ADAPTER = Module(
+    "prometheus-adapter",
+    (("prometheus-adapter", "sigs.k8s.io/prometheus-adapter/cmd/adapter"),),
+    extra=True,
+)
 JAEGER = Module(
     "jaeger",
     (("jaeger", "github.com/jaegertracing/jaeger/cmd/all-in-one"),),
@@ -139,6 +145,14 @@ KUBE_SCORE = Module(
     extra=True,
 )
 ACTIONLINT = Module("actionlint", (("actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),), extra=True)
+ARGO_ROLLOUTS = Module(
+    "argo-rollouts",
+    (("argo-rollouts", "github.com/argoproj/argo-rollouts/cmd/rollouts-controller"),),
+    "-s -w -X github.com/argoproj/argo-rollouts/utils/version.version=1.10.1",
+    crds=("github.com/argoproj/argo-rollouts", "manifests/crds"),
+    extra=True,
+    flags=RELEASE_FLAGS,  # what it costs is compared
+)
 VERSITYGW = Module("versitygw", (("versitygw", "github.com/versity/versitygw/cmd/versitygw"),), extra=True)
 
 
@@ -158,9 +172,11 @@ def modules(kubernetes: str = DEFAULT_KUBERNETES) -> tuple[Module, ...]:
         PROMETHEUS,
         PROMETHEUS_OPERATOR,
         KEDA,
+        PROMETHEUS_ADAPTER,
         JAEGER,
         KWOK,
         VERSITYGW,
+        ARGO_ROLLOUTS,
         ACTIONLINT,
         KUBE_SCORE,
     )
@@ -267,7 +283,7 @@ def _build(module: Module, say: Say) -> None:
             single = len(module.programs) == 1
             out = f"{scratch}/{module.programs[0][0]}" if single else f"{scratch}/"
             packages = [package for _, package in module.programs]
-            flags = [*BUILD_FLAGS, "-tags", module.tags, "-ldflags", module.linker_flags]
+            flags = [*(module.flags or BUILD_FLAGS), "-tags", module.tags, "-ldflags", module.linker_flags]
             _follow(["go", "build", "-v", *flags, "-o", out, *packages], module, update)
             if not single:
                 for program, package in module.programs:

@@ -72,6 +72,7 @@ def test_the_key_changes_with_flags_and_programs(module: Module) -> None:
 def test_the_key_changes_with_tags_and_crds(module: Module) -> None:
     others = (replace(module, tags="one"), replace(module, crds=("one", "two")))
     assert len({module.key, *(other.key for other in others)}) == 3
+    assert replace(module, flags=binaries.RELEASE_FLAGS).key != module.key
     assert replace(module, extra=True).key == module.key  # when it is built, not what
 
 
@@ -86,7 +87,7 @@ def test_what_only_some_need_is_built_only_when_asked_for() -> None:
     assert set(binaries.names()) - usual == {
         "prometheus", "promtool", "prometheus-operator", "prometheus-config-reloader",
         "keda-operator", "keda-adapter", "keda-webhooks", "jaeger", "kwok", "versitygw", "actionlint",
-        "kube-score",
+        "kube-score", "argo-rollouts", "prometheus-adapter",
     }  # fmt: skip
 
 
@@ -96,6 +97,7 @@ def test_the_versions_that_programs_say_are_those_that_are_pinned() -> None:
         (binaries.PROMETHEUS_OPERATOR, "github.com/prometheus-operator/prometheus-operator v0.85.0"),
         (binaries.KEDA, "github.com/kedacore/keda/v2 v2.21.0"),
         (binaries.JAEGER, "github.com/jaegertracing/jaeger v1.62.0"),
+        (binaries.ARGO_ROLLOUTS, "github.com/argoproj/argo-rollouts v1.10.1"),
     ):
         assert f"require {pin}\n" in (module.source / "go.mod").read_text()
         number = pin.rpartition("v")[2]
