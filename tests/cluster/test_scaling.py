@@ -1,9 +1,11 @@
-"""Models scaled by KEDA on what the real Prometheus sees, and told so where that is not possible."""
+"""Models scaled by KEDA or on prometheus-adapter's metrics, by what the real Prometheus sees, and told so where that is
+not possible."""
 
 import json
 import os
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from typing import Any, Final
@@ -13,6 +15,9 @@ import pytest
 from tests.cluster import spoilt
 from tests.cluster.observed import Prometheus, eventually, prometheus
 from tests.cluster.steps import Data, Models, Namespace
+from tools.cluster import LOCAL_CONTEXT, ROOT, Cluster
+from tools.localcluster.stack.adapter import API_SERVICE, MARKS
+from tools.up import MONITORING, tool
 
 SCALED: Final = {"minReplicas": 1, "maxReplicas": 6, "inFlightRequestsPerPod": 1}
 SLO_MILLISECONDS: Final = 400
@@ -55,31 +60,36 @@ def returned(numbers: list[int]) -> list[tuple[int, int]]:
     return [(before, after) for before, after in changes[fallen[0] :] if after > before] if fallen else []
 
 
+def deploy(namespace: Namespace, name: str, run_id: str, engine: str = "KEDA", **spec: Any) -> None:
+    """A model that is scaled, and busy enough to need it."""
+    namespace.deploy(
+        name,
+        run_id,
+        model={"runID": run_id, "allowPickle": True},
+        autoscaling=SCALED | {"engine": engine},
+        replicas=None,
+        resources=SMALL,
+        slo={"latencyMilliseconds": SLO_MILLISECONDS},
+        **spec,
+    )
+
+
+def bodies(data: Data) -> list[str]:
+    return [json.dumps({"features": [row]}) for row in data[0][:20]]
+
+
 @pytest.mark.timeout(STEADY_SECONDS + 1500)  # as long as all that it waits for may take together
 def test_pods_come_with_the_load_bear_a_canary_and_go_with_it(namespace: Namespace, models: Models, data: Data) -> None:
     first, second = models.logged(spoilt.busy), models.logged(spoilt.busy)
-    bodies = [json.dumps({"features": [row]}) for row in data[0][:20]]
-
-    def deploy(run_id: str) -> None:
-        namespace.deploy(
-            "scaled",
-            run_id,
-            model={"runID": run_id, "allowPickle": True},
-            autoscaling=SCALED,
-            replicas=None,
-            resources=SMALL,
-            slo={"latencyMilliseconds": SLO_MILLISECONDS},
-            rollout={"strategy": "Canary", "steps": [0, 50], "stepSeconds": 15, "minRequests": 20},
-        )
-
-    deploy(first)
+    rollout = {"strategy": "Canary", "steps": [0, 50], "stepSeconds": 15, "minRequests": 20}
+    deploy(namespace, "scaled", first, rollout=rollout)
     namespace.await_("scaled", "UpToDate")
     assert replicas(namespace, "scaled") == 1
 
     limit = int(STEADY_SECONDS) + 600
     with (
         prometheus(namespace.cluster) as asked,
-        namespace.load("scaled", "none", *bodies, rate=RATE, limit_seconds=limit) as load,
+        namespace.load("scaled", "none", *bodies(data), rate=RATE, limit_seconds=limit) as load,
     ):
         grown = eventually(lambda: replicas(namespace, "scaled"), lambda found: found >= 2, seconds=180)
         namespace.kubectl("rollout", "status", "deployment/scaled", "--timeout=120s")
@@ -92,7 +102,7 @@ def test_pods_come_with_the_load_bear_a_canary_and_go_with_it(namespace: Namespa
         assert len(returned(steady)) <= STEADY_SECONDS // 300, "pods went and came back under a load that stayed"
         good_latency()
 
-        deploy(second)
+        deploy(namespace, "scaled", second, rollout=rollout)
         namespace.await_("scaled", "{.status.candidate.weightPercent}=50", timeout=180)
         trial = deployed(namespace, "scaled-canary")["spec"]["replicas"]
         assert trial > SCALED["minReplicas"], "half of the traffic takes as many pods as the load has called for"
@@ -117,3 +127,51 @@ def test_a_cluster_without_the_adapter_is_told_how_to_get_it_and_serves(namespac
     message = next(one["message"] for one in conditions if one["reason"] == "AutoscalerMissing")
     assert "prometheus-adapter" in message
     assert "helm" in message
+
+
+@pytest.fixture
+def adapter(cluster: Cluster) -> Iterator[None]:
+    """prometheus-adapter beside KEDA, for a while: other tests want a cluster without it."""
+    local = cluster.kubectl("config", "current-context").strip() == LOCAL_CONTEXT
+
+    def released(enabled: str) -> None:
+        chart, setting = str(ROOT / "charts/fairlead-stack"), f"prometheus-adapter.enabled={enabled}"
+        cluster.helm("upgrade", MONITORING, chart, "-n", MONITORING, "--reuse-values", "--set", setting, "--wait")
+
+    if local:
+        subprocess.run(tool("tools.localcluster", "stack", "--adapter"), cwd=ROOT, check=True)
+    else:
+        released("true")
+    cluster.kubectl("wait", "--for=condition=Available", f"apiservice/{API_SERVICE}", "--timeout=120s")
+    yield
+    if local:
+        cluster.kubectl("delete", "apiservice", API_SERVICE)  # first: without its pods, no namespace could be deleted
+        kinds = "deployments,services,configmaps,serviceaccounts,rolebindings,clusterrolebindings,clusterroles"
+        named = ",".join(f"{key}={MARKS[key]}" for key in ("app.kubernetes.io/name", "app.kubernetes.io/part-of"))
+        cluster.kubectl("delete", kinds, "--all-namespaces", "--selector", named)
+    else:
+        released("false")
+
+
+@pytest.mark.usefixtures("adapter")
+def test_the_engine_hpa_scales_on_the_adapters_metrics(namespace: Namespace, models: Models, data: Data) -> None:
+    deploy(namespace, "custom", models.logged(spoilt.busy), engine="HPA")
+    namespace.await_("custom", "UpToDate")
+    namespace.await_("custom", "Autoscaled")
+    with (
+        prometheus(namespace.cluster) as asked,
+        namespace.load("custom", "none", *bodies(data), rate=RATE, limit_seconds=600) as load,
+    ):
+        grown = eventually(lambda: replicas(namespace, "custom"), lambda found: found >= 2, seconds=180)
+        namespace.kubectl("rollout", "status", "deployment/custom", "--timeout=120s")
+        eventually(lambda: p95(asked, namespace), lambda found: 0 < found <= SLO_MILLISECONDS, seconds=180)
+        result = load.stop()
+        most = replicas(namespace, "custom")
+    assert 2 <= grown <= most <= SCALED["maxReplicas"]
+    assert result["failures"] == 0, result["examples"]
+
+    eventually(lambda: replicas(namespace, "custom"), lambda found: found < most, seconds=300)
+    status = namespace.cluster.get("horizontalpodautoscaler", "custom", namespace.name)["status"]
+    assert {one["type"] for one in status["currentMetrics"]} == {"Pods", "Object"}
+    assert {one["type"]: one["status"] for one in status["conditions"]}["ScalingActive"] == "True"
+    assert "replicas" not in namespace.get("custom")["spec"]

@@ -21,7 +21,8 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     down.add_argument("--purge", action="store_true", help="remove images and built programs, too")
     commands.add_parser("status", help="what runs; code 1 if the cluster is not up")
     commands.add_parser("restart-apiserver", help="for tests: an upgrade of the control plane, without the upgrade")
-    commands.add_parser("stack", help="put Prometheus, KEDA and Jaeger onto the cluster")
+    stack = commands.add_parser("stack", help="put Prometheus, KEDA and Jaeger onto the cluster")
+    stack.add_argument("--adapter", action="store_true", help="and prometheus-adapter, for autoscaling's engine HPA")
     load = commands.add_parser("load", help="bring images from buildah's storage into the cluster")
     load.add_argument("image", nargs="+", help="for example fairlead-service:0123456789ab")
     build = commands.add_parser("binaries", help="build programs; print the directory that they can be called from")
@@ -47,7 +48,7 @@ def main(words: list[str] | None = None) -> int:
             case "restart-apiserver":
                 cluster.restart_apiserver()
             case "stack":
-                cluster.install_stack()
+                cluster.install_stack(adapter=arguments.adapter)
             case "load":
                 cluster.require()
                 images.load(arguments.image, cluster.say)

@@ -34,7 +34,7 @@ from tools.localcluster.controlplane import ControlPlane, free_port, wait_for
 from tools.localcluster.paths import MACHINE, Checkout, LocalClusterError
 from tools.localcluster.processes import Daemon
 from tools.localcluster.progress import Say
-from tools.localcluster.stack.install import install
+from tools.localcluster.stack.install import ADAPTER, PARTS, install
 
 API_PORT = 6443
 LOCK = Path("/run/fairlead-localcluster.lock")
@@ -191,12 +191,12 @@ class LocalCluster:
         with progress.stage("restarting the API server", self.say):
             self._plane(owner).restart_apiserver()
 
-    def install_stack(self) -> None:
-        """Prometheus, KEDA and Jaeger."""
+    def install_stack(self, *, adapter: bool = False) -> None:
+        """Prometheus, KEDA and Jaeger, and prometheus-adapter if it is asked for."""
         self.require()
         owner = self._own()
         assert owner is not None
-        install(self._plane(owner), self.checkout.state, self.say)
+        install(self._plane(owner), self.checkout.state, self.say, [*PARTS, ADAPTER] if adapter else PARTS)
 
     def is_up(self) -> bool:
         """Whether this checkout's cluster is whole."""

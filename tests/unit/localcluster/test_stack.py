@@ -12,13 +12,14 @@ from tools import stack as command
 from tools import up
 from tools.localcluster import binaries
 from tools.localcluster.paths import CHECKOUT
-from tools.localcluster.stack import NAMESPACE, install, jaeger, keda, objects, prometheus
+from tools.localcluster.stack import NAMESPACE, adapter, install, jaeger, keda, objects, prometheus
 from tools.localcluster.stack.objects import Object
 
 IMAGES = ("one:1", "two:2", "three:3")
+PARTS = (*install.PARTS, install.ADAPTER)
 OBJECTS = [
     objects.namespace(),
-    *(one for part in install.PARTS for one in part.manifests(*IMAGES[: len(part.programs)])),
+    *(one for part in PARTS for one in part.manifests(*IMAGES[: len(part.programs)])),
 ]
 PROMETHEUS = next(one for one in OBJECTS if one["kind"] == "Prometheus")
 BUILT_IN = {"system:auth-delegator", "extension-apiserver-authentication-reader"}
@@ -52,7 +53,7 @@ def test_pods_meet_the_restricted_standard_that_the_namespace_enforces() -> None
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] > 0
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert all(volume.keys() & {"secret", "emptyDir"} for volume in pod.get("volumes", []))
+        assert all(volume.keys() & {"secret", "configMap", "emptyDir"} for volume in pod.get("volumes", []))
         (container,) = pod["containers"]
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
@@ -89,13 +90,13 @@ def test_what_fairlead_is_pointed_at_is_there_under_that_name_and_port() -> None
     }
     ours = yaml.safe_load((CHECKOUT / "charts/fairlead/ci/monitoring-values.yaml").read_text())
     stack = yaml.safe_load((CHECKOUT / "charts/fairlead-stack/values.yaml").read_text())
-    adapter = stack["prometheus-adapter"]["prometheus"]
-    for endpoint in (ours["tracing"]["endpoint"], f"{adapter['url']}:{adapter['port']}"):
+    theirs = stack["prometheus-adapter"]["prometheus"]
+    for endpoint in (ours["tracing"]["endpoint"], f"{theirs['url']}:{theirs['port']}"):
         url = urlsplit(endpoint)
         assert url.port in services[str(url.hostname)]
     assert up.TRACED["tracing"]["endpoint"] == ours["tracing"]["endpoint"]
     assert (up.MONITORING, up.PROMETHEUS, up.JAEGER) == (NAMESPACE, prometheus.NAME, jaeger.NAME)
-    assert name(of_kind("APIService")[0]) == command.API_SERVICE
+    assert [name(one) for one in of_kind("APIService")] == [command.API_SERVICE, adapter.API_SERVICE]
 
 
 def test_rights_are_bound_to_accounts_that_pods_use() -> None:
@@ -122,11 +123,11 @@ def test_the_authority_is_kedas_to_write() -> None:
 
 def test_every_part_asks_for_programs_of_its_modules_and_awaits_what_it_makes() -> None:
     made = {f"{one['kind'].lower()}/{name(one)}" for one in OBJECTS} | {f"statefulset/{prometheus.STATEFUL_SET}"}
-    for part in install.PARTS:
+    for part in PARTS:
         assert set(part.programs) <= {program for module in part.modules for program, _ in module.programs}
         assert made >= {*part.conditions, *part.roll_outs}
         assert part.roll_outs
-    awaited = {one for part in install.PARTS for one in part.roll_outs}
+    awaited = {one for part in PARTS for one in part.roll_outs}
     assert {f"deployment/{name(one)}" for one in of_kind("Deployment")} <= awaited
 
 
@@ -134,7 +135,7 @@ def test_the_operator_is_told_the_version_that_is_built() -> None:
     assert binaries.PROMETHEUS.linker_flags.endswith(f"={prometheus.VERSION.removeprefix('v')}")
 
 
-def test_webhooks_and_api_service_lead_to_kedas_services() -> None:
+def test_webhooks_and_api_services_lead_to_services_of_theirs() -> None:
     (validation,) = of_kind("ValidatingWebhookConfiguration")
     paths = {webhook["clientConfig"]["service"]["path"] for webhook in validation["webhooks"]}
     assert "/validate-keda-sh-v1alpha1-scaledobject" in paths
@@ -142,9 +143,9 @@ def test_webhooks_and_api_service_lead_to_kedas_services() -> None:
     services = {name(one) for one in of_kind("Service")}
     for webhook in validation["webhooks"]:
         assert webhook["clientConfig"]["service"]["name"] in services
-    (api_service,) = of_kind("APIService")
-    assert api_service["spec"]["service"]["name"] in services
-    assert name(api_service) == f"{api_service['spec']['version']}.{api_service['spec']['group']}"
+    for api_service in of_kind("APIService"):
+        assert api_service["spec"]["service"]["name"] in services
+        assert name(api_service) == f"{api_service['spec']['version']}.{api_service['spec']['group']}"
     arguments = {
         argument
         for one in of_kind("Deployment")
@@ -159,3 +160,11 @@ def test_charts_are_fetched_when_each_is_there_in_its_pinned_version(tmp_path: P
     for archive, whole in (("a-1.2.3.tgz", False), ("b-4.5.5.tgz", False), ("b-4.5.6.tgz", True)):
         (tmp_path / "charts" / archive).touch()
         assert command.fetched(tmp_path) is whole
+
+
+def test_the_adapter_has_the_charts_rules() -> None:
+    chosen = yaml.safe_load((CHECKOUT / "charts/fairlead-stack/values.yaml").read_text())["prometheus-adapter"]
+    (configuration,) = of_kind("ConfigMap")
+    assert yaml.safe_load(configuration["data"]["config.yaml"]) == {"rules": chosen["rules"]["custom"]}
+    (service,) = [one for one in of_kind("Service") if name(one) == adapter.NAME]
+    assert service["spec"]["selector"] == {"app": adapter.NAME}

@@ -1,6 +1,6 @@
 """Puts the stack onto the local cluster: programs → images → CRDs → objects, and waits until each part works."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from tools.localcluster.binaries import Module
 from tools.localcluster.controlplane import ControlPlane
 from tools.localcluster.manifests import as_list
 from tools.localcluster.progress import Say
-from tools.localcluster.stack import NAMESPACE, jaeger, keda, prometheus
+from tools.localcluster.stack import NAMESPACE, adapter, jaeger, keda, prometheus
 from tools.localcluster.stack.objects import Object, namespace
 
 APPLY = ("apply", "--server-side", "--force-conflicts", "-f")
@@ -52,13 +52,23 @@ PARTS = (
     ),
 )
 
+ADAPTER = Part(
+    "prometheus-adapter",
+    (binaries.PROMETHEUS_ADAPTER,),
+    ("prometheus-adapter",),
+    adapter.manifests,
+    conditions=(f"apiservice/{adapter.API_SERVICE}",),
+    roll_outs=(f"deployment/{adapter.NAME}",),
+)
+"""Only where it is asked for."""
 
-def install(plane: ControlPlane, archives: Path, say: Say) -> None:
-    """Install or upgrade everything; a second call finds it done. `archives` is a directory for images on their way."""
-    programs = binaries.ensure([program for part in PARTS for program in part.programs], say=say)
+
+def install(plane: ControlPlane, archives: Path, say: Say, parts: Sequence[Part] = PARTS) -> None:
+    """Install or upgrade parts; a second call finds it done. `archives` is a directory for images on their way."""
+    programs = binaries.ensure([program for part in parts for program in part.programs], say=say)
     plane.kubectl(*APPLY, "-", stdin=as_list([namespace()]))
     with ThreadPoolExecutor() as pool:  # most of the time is waiting, and no part needs another
-        list(pool.map(lambda part: _install(part, programs, plane, archives, say), PARTS))
+        list(pool.map(lambda part: _install(part, programs, plane, archives, say), parts))
 
 
 def _install(part: Part, programs: Mapping[str, Path], plane: ControlPlane, archives: Path, say: Say) -> None:

@@ -1,0 +1,121 @@
+"""prometheus-adapter: custom metrics for the engine HPA, as its chart names it, with the rules of `fairlead-stack`.
+
+Not part of every stack, as it is not in the chart's: a workload has KEDA or this, never both.
+"""
+
+from typing import Any
+
+import yaml
+
+from tools.localcluster.paths import CHECKOUT
+from tools.localcluster.stack import NAMESPACE
+from tools.localcluster.stack.objects import (
+    Object,
+    account,
+    binding,
+    container,
+    deployment,
+    labels,
+    metadata,
+    probe,
+    role,
+    rule,
+    service,
+)
+
+NAME = "monitoring-prometheus-adapter"
+API_SERVICE = "v1beta1.custom.metrics.k8s.io"
+MARKS = labels("prometheus-adapter", "metrics")
+PORT = 6443
+
+
+def values() -> dict[str, Any]:
+    """What the stack's chart sets for it."""
+    text = (CHECKOUT / "charts/fairlead-stack/values.yaml").read_text()
+    found: dict[str, Any] = yaml.safe_load(text)["prometheus-adapter"]
+    return found
+
+
+def manifests(image: str) -> list[Object]:
+    """All of it. It signs its own certificate, and the API server does not look."""
+    chosen = values()
+    group, version = API_SERVICE.partition(".")[::-2]
+    configuration = yaml.safe_dump({"rules": chosen["rules"]["custom"]}, width=10_000)
+    return [
+        account(NAME, MARKS),
+        *_rights(group),
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata(NAME, MARKS),
+            "data": {"config.yaml": configuration},
+        },
+        service(NAME, MARKS, {"app": NAME}, [("https", 443, "https")]),
+        _adapter(
+            image, f"{chosen['prometheus']['url']}:{chosen['prometheus']['port']}", chosen["metricsRelistInterval"]
+        ),
+        {
+            "apiVersion": "apiregistration.k8s.io/v1",
+            "kind": "APIService",
+            "metadata": metadata(API_SERVICE, MARKS, namespaced=False),
+            "spec": {
+                "group": group,
+                "version": version,
+                "groupPriorityMinimum": 100,
+                "versionPriority": 100,
+                "insecureSkipTLSVerify": True,
+                "service": {"name": NAME, "namespace": NAMESPACE, "port": 443},
+            },
+        },
+    ]
+
+
+def _rights(group: str) -> list[Object]:
+    reader, metrics = f"{NAME}-resource-reader", f"{NAME}-server-resources"
+    return [
+        role(reader, MARKS, [rule("core", "namespaces pods services configmaps", "get list watch")]),
+        binding(reader, MARKS, reader, subject=NAME),
+        binding(f"{NAME}-system-auth-delegator", MARKS, "system:auth-delegator", subject=NAME),
+        binding(
+            f"{NAME}-auth-reader",
+            MARKS,
+            "extension-apiserver-authentication-reader",
+            subject=NAME,
+            namespace="kube-system",
+            role_kind="Role",
+        ),
+        role(metrics, MARKS, [rule(group, "*", "*")]),
+        binding(
+            f"{NAME}-hpa-controller",
+            MARKS,
+            metrics,
+            subject="horizontal-pod-autoscaler",
+            subject_namespace="kube-system",
+        ),
+    ]
+
+
+def _adapter(image: str, prometheus: str, relist: str) -> Object:
+    """Its Deployment."""
+    health = [probe(PORT, path, scheme="HTTPS", period=seconds) for path, seconds in (("/readyz", 1), ("/livez", 10))]
+    box = container(
+        image,
+        NAME,
+        {"https": PORT},
+        ("48Mi", "256Mi"),
+        args=[
+            f"--secure-port={PORT}",
+            "--cert-dir=/tmp/cert",
+            f"--prometheus-url={prometheus}",
+            f"--metrics-relist-interval={relist}",
+            "--config=/etc/adapter/config.yaml",
+        ],
+        volumeMounts=[
+            {"name": "config", "mountPath": "/etc/adapter", "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
+        readinessProbe=health[0],
+        livenessProbe=health[1],
+    )
+    volumes = [{"name": "config", "configMap": {"name": NAME}}, {"name": "tmp", "emptyDir": {}}]
+    return deployment(MARKS, {"app": NAME}, box, service_account=NAME, volumes=volumes)
