@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from dataclasses import dataclass
 from datetime import date
 
@@ -12,7 +13,7 @@ from benchmarks.controlplane.scene import ALIAS_POLL_SECONDS, NODES, PODS_PER_NO
 INTRODUCTION = """\
 # Many ModelDeployments
 
-Made by `.venv/bin/python -m benchmarks.controlplane` on {day}: {machine}. {number:,} ModelDeployments
+Made by `.venv/bin/python -m benchmarks.controlplane{arguments}` on {day}: {machine}. {number:,} ModelDeployments
 with one pod each on a real control plane (etcd, API server, controllers with their default 20 requests a second,
 scheduler) with {nodes} fake nodes of {pods} pods (kwok): pods become Ready, nothing runs in them. The *floor* is what
 as many plain Deployments with the same pods took in the same run; *Argo Rollouts* {peer} had as many Rollouts with the
@@ -44,6 +45,7 @@ class Results:
 def render(results: Results) -> str:
     machine = f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} cores"
     introduction = INTRODUCTION.format(
+        arguments=" ".join(["", *sys.argv[1:]]),
         day=date.today(),
         machine=machine,
         number=results.number,
