@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from tools.localcluster.paths import CHECKOUT
-from tools.localcluster.stack import NAMESPACE
 from tools.localcluster.stack.objects import (
     Object,
     account,
+    api_service,
     binding,
     container,
     deployment,
@@ -39,11 +39,10 @@ def values() -> dict[str, Any]:
 def manifests(image: str) -> list[Object]:
     """All of it. It signs its own certificate, and the API server does not look."""
     chosen = values()
-    group, version = API_SERVICE.partition(".")[::-2]
     configuration = yaml.safe_dump({"rules": chosen["rules"]["custom"]}, width=10_000)
     return [
         account(NAME, MARKS),
-        *_rights(group),
+        *_rights(API_SERVICE.partition(".")[2]),
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -54,19 +53,7 @@ def manifests(image: str) -> list[Object]:
         _adapter(
             image, f"{chosen['prometheus']['url']}:{chosen['prometheus']['port']}", chosen["metricsRelistInterval"]
         ),
-        {
-            "apiVersion": "apiregistration.k8s.io/v1",
-            "kind": "APIService",
-            "metadata": metadata(API_SERVICE, MARKS, namespaced=False),
-            "spec": {
-                "group": group,
-                "version": version,
-                "groupPriorityMinimum": 100,
-                "versionPriority": 100,
-                "insecureSkipTLSVerify": True,
-                "service": {"name": NAME, "namespace": NAMESPACE, "port": 443},
-            },
-        },
+        api_service(API_SERVICE, MARKS, NAME, insecureSkipTLSVerify=True),
     ]
 
 

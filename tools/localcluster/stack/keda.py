@@ -10,6 +10,7 @@ from tools.localcluster.stack import NAMESPACE
 from tools.localcluster.stack.objects import (
     Object,
     account,
+    api_service,
     binding,
     container,
     deployment,
@@ -171,23 +172,10 @@ def _adapter(image: str) -> list[Object]:
         f"--tls-private-key-file={CERTIFICATES}/tls.key",
         f"--cert-dir={CERTIFICATES}",
     ]
-    group, version = API_SERVICE.partition(".")[::-2]
-    api_service = {
-        "apiVersion": "apiregistration.k8s.io/v1",
-        "kind": "APIService",
-        "metadata": metadata(API_SERVICE, MARKS, namespaced=False),
-        "spec": {
-            "group": group,
-            "version": version,
-            "groupPriorityMinimum": 100,
-            "versionPriority": 100,
-            "service": {"name": ADAPTER, "namespace": NAMESPACE, "port": 443},
-        },
-    }
     return [
         service(ADAPTER, MARKS, {"app": ADAPTER}, [("https", 443, 6443), ("metrics", 8080, 8080)]),
         _part(ADAPTER, image, {"https": 6443, "http": 8080}, arguments, probe(6443, "", scheme="HTTPS")),
-        api_service,
+        api_service(API_SERVICE, MARKS, ADAPTER),
     ]
 
 

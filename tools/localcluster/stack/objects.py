@@ -84,6 +84,24 @@ def service(
     }
 
 
+def api_service(name: str, marks: Mapping[str, str], behind: str, **more: Any) -> Object:
+    """An aggregated API, `version.group`, that a Service of ours answers for on port 443."""
+    version, _, group = name.partition(".")
+    return {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": metadata(name, marks, namespaced=False),
+        "spec": {
+            "group": group,
+            "version": version,
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+            "service": {"name": behind, "namespace": NAMESPACE, "port": 443},
+            **more,
+        },
+    }
+
+
 def probe(port: int, path: str, *, scheme: str = "HTTP", period: int = 1, failures: int = 3) -> Object:
     return {
         "httpGet": {"path": path, "port": port, "scheme": scheme},
