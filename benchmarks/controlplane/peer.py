@@ -7,7 +7,7 @@ make there, and to tell the registry what became of the model is nobody's work.
 import time
 from pathlib import Path
 
-from benchmarks.controlplane.phases import Outcome, another_run, each, measured, plain
+from benchmarks.controlplane.phases import Outcome, another_run, each, measured, plain, run_of
 from benchmarks.controlplane.scene import PEER_ACCOUNT, Scene
 from benchmarks.controlplane.watching import Milestones, await_gone, await_quiet, reach
 
@@ -68,17 +68,12 @@ def _start(scene: Scene) -> Daemon:
 def _milestones(run_id: str) -> Milestones:
     def seen(obj: Object) -> bool:
         status = obj.get("status", {})
-        return _run(obj) == run_id and status.get("observedGeneration") == str(obj["metadata"]["generation"])
+        return run_of(obj) == run_id and status.get("observedGeneration") == str(obj["metadata"]["generation"])
 
     def healthy(obj: Object) -> bool:
         return seen(obj) and obj["status"].get("phase") == "Healthy"
 
     return {"first status": seen, "Ready": healthy}
-
-
-def _run(obj: Object) -> str:
-    found: str = obj["spec"]["template"]["metadata"]["labels"]["fairlead.dev/run-id"]
-    return found
 
 
 def _rollout(name: str, run_id: str) -> Object:

@@ -15,7 +15,7 @@ from benchmarks.controlplane.watching import await_gone, await_quiet, reach, rol
 from fairlead_operator.api import ModelDeployment, ModelRef
 from fairlead_operator.desired.deployment import build
 from fairlead_operator.desired.pods import PodDefaults, Template
-from tests.controlplane.cluster import OWNED, Object, condition, md, path, up_to_date
+from tests.controlplane.cluster import OWNED, RUN_LABEL, Object, condition, md, path, up_to_date
 
 CLIENTS = 8
 """Requests under way at the same time, of whoever creates and changes the objects."""
@@ -66,8 +66,7 @@ def floor(scene: Scene, names: list[str], runs: tuple[str, str]) -> tuple[float,
             each(names, lambda name: api.patch("deployment", namespace, name, another_run(namespace, name, runs[1])))
 
         def done(obj: Object, run_id: str = run_id) -> bool:
-            labels = obj["spec"]["template"]["metadata"]["labels"]
-            return labels["fairlead.dev/run-id"] == run_id and "status" in obj and rolled_out(obj)
+            return run_of(obj) == run_id and "status" in obj and rolled_out(obj)
 
         found.append(reach(api, "deployment", namespace, len(names), {"all": done})["all"] - began)
         await_quiet(api)
@@ -75,6 +74,12 @@ def floor(scene: Scene, names: list[str], runs: tuple[str, str]) -> tuple[float,
     await_gone(api, ("deployment", "replicaset", "pod"), namespace)
     await_quiet(api)
     return found[0], found[1]
+
+
+def run_of(obj: Object) -> str:
+    """Of the pods that a Deployment, or what is like one, asks for."""
+    found: str = obj["spec"]["template"]["metadata"]["labels"][RUN_LABEL]
+    return found
 
 
 def another_run(namespace: str, name: str, run_id: str) -> Object:

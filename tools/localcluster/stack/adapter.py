@@ -17,6 +17,7 @@ from tools.localcluster.stack.objects import (
     deployment,
     labels,
     metadata,
+    metrics_api_rights,
     probe,
     role,
     rule,
@@ -58,27 +59,11 @@ def manifests(image: str) -> list[Object]:
 
 
 def _rights(group: str) -> list[Object]:
-    reader, metrics = f"{NAME}-resource-reader", f"{NAME}-server-resources"
+    reader = f"{NAME}-resource-reader"
     return [
         role(reader, MARKS, [rule("core", "namespaces pods services configmaps", "get list watch")]),
         binding(reader, MARKS, reader, subject=NAME),
-        binding(f"{NAME}-system-auth-delegator", MARKS, "system:auth-delegator", subject=NAME),
-        binding(
-            f"{NAME}-auth-reader",
-            MARKS,
-            "extension-apiserver-authentication-reader",
-            subject=NAME,
-            namespace="kube-system",
-            role_kind="Role",
-        ),
-        role(metrics, MARKS, [rule(group, "*", "*")]),
-        binding(
-            f"{NAME}-hpa-controller",
-            MARKS,
-            metrics,
-            subject="horizontal-pod-autoscaler",
-            subject_namespace="kube-system",
-        ),
+        *metrics_api_rights(NAME, MARKS, group, reader=f"{NAME}-server-resources", hpa=f"{NAME}-hpa-controller"),
     ]
 
 

@@ -16,6 +16,7 @@ from tools.localcluster.stack.objects import (
     deployment,
     labels,
     metadata,
+    metrics_api_rights,
     probe,
     role,
     rule,
@@ -53,8 +54,6 @@ def manifests(operator_image: str, adapter_image: str, webhooks_image: str) -> l
 
 def _rights() -> list[Object]:
     """One account for the three, as in its chart."""
-    reader = "keda-operator-external-metrics-reader"
-    delegate = "keda-operator-system-auth-delegator"
     return [
         role(OPERATOR, MARKS, _rules()),
         binding(OPERATOR, MARKS, OPERATOR),
@@ -62,22 +61,12 @@ def _rights() -> list[Object]:
         binding(
             f"{OPERATOR}-certs", MARKS, f"{OPERATOR}-certs", subject=OPERATOR, namespace=NAMESPACE, role_kind="Role"
         ),
-        binding(delegate, MARKS, "system:auth-delegator", subject=OPERATOR),
-        binding(
-            "keda-operator-auth-reader",
+        *metrics_api_rights(
+            OPERATOR,
             MARKS,
-            "extension-apiserver-authentication-reader",
-            subject=OPERATOR,
-            namespace="kube-system",
-            role_kind="Role",
-        ),
-        role(reader, MARKS, [rule("external.metrics.k8s.io", "*", "*")]),
-        binding(
-            "keda-operator-hpa-controller-external-metrics",
-            MARKS,
-            reader,
-            subject="horizontal-pod-autoscaler",
-            subject_namespace="kube-system",
+            API_SERVICE.partition(".")[2],
+            reader="keda-operator-external-metrics-reader",
+            hpa="keda-operator-hpa-controller-external-metrics",
         ),
     ]
 

@@ -71,6 +71,24 @@ def binding(
     }
 
 
+def metrics_api_rights(subject: str, marks: Mapping[str, str], group: str, reader: str, hpa: str) -> list[Object]:
+    """What an aggregated metrics API takes: its account asks the API server who calls, and the HPA controller reads the
+    group's metrics. `reader` and `hpa` are the names of that role and its binding."""
+    return [
+        binding(f"{subject}-system-auth-delegator", marks, "system:auth-delegator", subject=subject),
+        binding(
+            f"{subject}-auth-reader",
+            marks,
+            "extension-apiserver-authentication-reader",
+            subject=subject,
+            namespace="kube-system",
+            role_kind="Role",
+        ),
+        role(reader, marks, [rule(group, "*", "*")]),
+        binding(hpa, marks, reader, subject="horizontal-pod-autoscaler", subject_namespace="kube-system"),
+    ]
+
+
 def service(
     name: str, marks: Mapping[str, str], selector: Mapping[str, str], ports: Iterable[tuple[str, int, int | str]]
 ) -> Object:
