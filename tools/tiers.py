@@ -17,6 +17,8 @@ from pathlib import Path
 
 STATE = Path(".fairlead")
 RESULT = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+)(?: in [\d.]+s)?", re.MULTILINE)
+BROKEN = re.compile(r"^(?:FAILED|ERROR) tests/.+", re.MULTILINE)
+"""What pytest's summary says of a test, with the first line of the reason."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Outcome:
     """passed, failed or not run."""
     detail: str
     seconds: float
+    broken: tuple[str, ...] = ()
+    """The tests that failed, and why, a line each."""
 
 
 def prepare(tier: Tier) -> str | None:
@@ -104,9 +108,11 @@ def run(tier: Tier, arguments: list[str]) -> Outcome:
         for line in tests.stdout:
             say(tier, line.rstrip("\n"))
             copy.write(line)
-    counts = RESULT.findall(log.read_text())
+    told = log.read_text()
+    counts = RESULT.findall(told)
     detail = counts[-1].strip() if counts else f"pytest ended with code {tests.returncode}, see {log}"
-    return Outcome(tier, "failed" if tests.returncode else "passed", detail, time.monotonic() - began)
+    state = "failed" if tests.returncode else "passed"
+    return Outcome(tier, state, detail, time.monotonic() - began, tuple(BROKEN.findall(told)))
 
 
 def say(tier: Tier, line: str) -> None:
@@ -129,6 +135,8 @@ def report(outcomes: list[Outcome]) -> None:
     print("\n── tiers")
     for outcome in outcomes:
         print(f"  {outcome.tier.name:<13} {outcome.state:<8} {outcome.seconds:5.0f} s  {outcome.detail}")
+        for line in outcome.broken:
+            print(f"    {line}")
     asked = {outcome.tier.name for outcome in outcomes}
     for name in [name for name in TIERS if name not in asked]:
         target = "make test-cluster" if TIERS[name].needs_cluster else "make test"
