@@ -40,7 +40,8 @@ COLLECTIONS = {
 OWNED = ("deployment", "service", "pdb", "netpol")
 OWNER_LABEL = "fairlead.dev/model-deployment"
 RUN_LABEL = "fairlead.dev/run-id"
-PATIENCE = 30.0
+PATIENCE = 120.0
+"""Seconds for what is awaited. On a busy machine it takes long, and that is not what is tested."""
 
 Object = dict[str, Any]
 

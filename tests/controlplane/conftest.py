@@ -32,7 +32,7 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Audit:
 def plane(tmp_path_factory: pytest.TempPathFactory, audit: Audit) -> Iterator[ControlPlane]:
     with ControlPlane(tmp_path_factory.mktemp("plane"), apiserver_args=audit.arguments) as plane:
         plane.kubectl("create", "-f", str(ROOT / "manifests/crd.yaml"))
-        plane.kubectl("wait", "--for=condition=Established", "crd/modeldeployments.fairlead.dev", "--timeout=20s")
+        plane.kubectl("wait", "--for=condition=Established", "crd/modeldeployments.fairlead.dev", "--timeout=120s")
         yield plane
 
 

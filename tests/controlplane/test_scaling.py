@@ -13,6 +13,7 @@ from tools.localcluster.controlplane import ControlPlane
 
 SCHEMAS = Path(__file__).parents[1] / "chart/schemas"
 SCALED = {"minReplicas": 2, "maxReplicas": 5}
+MEASUREMENTS = 200
 SLO = {"latencyMilliseconds": 250, "successPercent": "99.5"}
 
 
@@ -35,11 +36,11 @@ def defined(plane: ControlPlane, group: str, version: str, kind: str, schema: st
         "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [served]},
     }
     plane.kubectl("create", "-f", "-", stdin=json.dumps(definition))
-    plane.kubectl("wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=20s")
+    plane.kubectl("wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=120s")
     try:
         yield
     finally:
-        plane.kubectl("delete", "crd", f"{plural}.{group}", "--ignore-not-found", "--timeout=30s")
+        plane.kubectl("delete", "crd", f"{plural}.{group}", "--ignore-not-found", "--timeout=120s")
 
 
 @pytest.fixture
@@ -98,12 +99,12 @@ def test_what_an_autoscaler_measures_is_no_news(
     api.patch("md", namespace, "fraud", {"spec": {"historyLimit": 7}})
     api.wait("md", namespace, "fraud", up_to_date)
     before = operator.metric("fairlead_reconciles_total")
-    for replicas in range(20):
+    for replicas in range(MEASUREMENTS):
         api.patch("hpa", namespace, "keda-hpa-fraud", {"status": {"desiredReplicas": replicas}}, "status")
     api.patch("hpa", namespace, "keda-hpa-fraud", {"spec": {"maxReplicas": 4}})
     api.patch("md", namespace, "fraud", {"spec": {"historyLimit": 8}})
     api.wait("md", namespace, "fraud", up_to_date)
-    assert operator.metric("fairlead_reconciles_total") - before <= 10
+    assert operator.metric("fairlead_reconciles_total") - before < MEASUREMENTS / 4, "others have theirs"
 
 
 def test_pods_stay_when_an_autoscaler_that_is_not_there_yet_gets_their_number(
@@ -160,7 +161,7 @@ def test_keda_may_come_change_and_go(
     assert condition(resource, "Ready")["status"] == "True"
 
     with defined(plane, "keda.sh", "v1alpha1", "ScaledObject", "scaledobject.json"):
-        api.wait("md", namespace, "fraud", is_("Autoscaled", "True"), seconds=90)  # by itself, within a minute
+        api.wait("md", namespace, "fraud", is_("Autoscaled", "True"))  # by itself, within a minute
         api.delete("scaledobject", namespace, "fraud")
         api.wait("scaledobject", namespace, "fraud", lambda found: found)
     assert quick.process is not None
