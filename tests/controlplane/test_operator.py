@@ -184,6 +184,18 @@ def test_scaling_the_resource_scales_the_pods(
     assert f"{OWNER_LABEL}=fraud" in scale["status"]["selector"]
 
 
+def test_a_budget_comes_and_goes_with_the_second_replica(
+    api: Api, operator: Operator, registry: Registry, namespace: str, plane: ControlPlane
+) -> None:
+    deploy(api, namespace, "fraud", registry.run(), replicas=1)
+    assert api.get("pdb", namespace, "fraud") is None
+
+    plane.kubectl("scale", "md/fraud", "--replicas=2", "-n", namespace)
+    api.wait("pdb", namespace, "fraud", bool)
+    plane.kubectl("scale", "md/fraud", "--replicas=1", "-n", namespace)
+    api.wait("pdb", namespace, "fraud", lambda found: found is None)
+
+
 FOREIGN: dict[str, Object] = {
     "service": {"ports": [{"port": 8000, "name": "http"}]},
     "pdb": {"maxUnavailable": 1},
@@ -232,7 +244,7 @@ def test_deletion_takes_everything_along_even_without_the_operator(
     api: Api, operator: Operator, registry: Registry, namespace: str
 ) -> None:
     for name in ("first", "second"):
-        deploy(api, namespace, name, registry.run(), replicas=1)
+        deploy(api, namespace, name, registry.run())
     api.delete("md", namespace, "first")
     api.wait("md", namespace, "first", lambda found: found is None)
     operator.stop(signal.SIGKILL)
@@ -327,5 +339,5 @@ def test_it_survives_a_restart_of_the_api_server(
     plane.restart_apiserver()
     api.patch("md", namespace, "fraud", {"spec": {"model": {"runID": second}}})
 
-    resource = api.wait("md", namespace, "fraud", up_to_date, seconds=60)
+    resource = api.wait("md", namespace, "fraud", up_to_date)
     assert resource["status"]["serving"]["runID"] == second

@@ -37,7 +37,7 @@ def test_two_hundred_take_few_requests_none_at_rest_and_none_of_a_new_process(
     await_rest(audit, namespace)
     made = counted(audit, mark, namespace)
     assert {what: number for what, number in made.items() if what != STATUS} == dict.fromkeys(
-        ("patch deployments", "patch services", "patch poddisruptionbudgets", "patch networkpolicies", "create events"),
+        ("patch deployments", "patch services", "patch networkpolicies", "create events"),
         RESOURCES,
     ), "a child takes one request, and how the first roll-out ended is the first Event"
 

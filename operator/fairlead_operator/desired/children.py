@@ -37,8 +37,10 @@ def desired(
     """The children this resource should have now. Without a template there is no Deployment among them, and one that
     exists stays as it is; so does what belongs to a canary where that is frozen. `recorded`: what pods that swap models
     start with, if it is not the template's."""
-    manifests = [service.build(md), disruption.build(md), network.build(md, defaults)]
     around = around or Surroundings()
+    manifests = [service.build(md), network.build(md, defaults)]
+    if budget := disruption.build(md):
+        manifests.append(budget)
     if md.spec.slo and (rule := alerts.build(md, md.spec.slo, around)):
         manifests.append(rule)
     stable, canary = naming.names(md)

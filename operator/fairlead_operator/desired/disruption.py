@@ -4,8 +4,10 @@ from fairlead_operator.api import Manifest, ModelDeployment
 from fairlead_operator.desired import naming
 
 
-def build(md: ModelDeployment) -> Manifest:
-    """`maxUnavailable` and not `minAvailable`: with one replica the latter would block every node drain for ever."""
+def build(md: ModelDeployment) -> Manifest | None:
+    """None for a model that never has more than one pod: a budget would protect nothing, or block every drain."""
+    if not _several(md):
+        return None
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
@@ -17,3 +19,10 @@ def build(md: ModelDeployment) -> Manifest:
             "selector": {"matchLabels": naming.selector(md)},
         },
     }
+
+
+def _several(md: ModelDeployment) -> bool:
+    """Whether more than one pod may be wanted; where nothing is said of their number, somebody else sets it."""
+    scaling = md.spec.autoscaling
+    most = scaling.max_replicas if scaling else md.spec.replicas
+    return most is None or most > 1

@@ -71,7 +71,7 @@ def test_everything_selects_the_pods(md: Any, template: Template) -> None:
     selectors = [
         children["Deployment"]["selector"]["matchLabels"],
         children["Service"]["selector"],
-        children["PodDisruptionBudget"]["selector"]["matchLabels"],
+        *([children["PodDisruptionBudget"]["selector"]["matchLabels"]] if "PodDisruptionBudget" in children else []),
         children["NetworkPolicy"]["podSelector"]["matchLabels"],
     ]
     assert all(selector.items() <= labels.items() for selector in selectors)
@@ -80,7 +80,7 @@ def test_everything_selects_the_pods(md: Any, template: Template) -> None:
 
 def test_without_a_model_there_is_no_deployment() -> None:
     kinds = [child["kind"] for child in desired(samples.md(), None, samples.DEFAULTS).manifests]
-    assert kinds == ["Service", "PodDisruptionBudget", "NetworkPolicy"]
+    assert kinds == ["Service", "NetworkPolicy", "PodDisruptionBudget"]
 
 
 @given(samples.names, samples.names)

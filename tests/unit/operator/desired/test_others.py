@@ -1,5 +1,9 @@
 """Service, PodDisruptionBudget and NetworkPolicy."""
 
+from typing import Any
+
+import pytest
+
 from fairlead_operator.desired import disruption, network, service
 from fairlead_operator.desired.pods import PodDefaults, port_of
 from tests.unit.operator import samples
@@ -10,10 +14,17 @@ def test_the_service_leads_to_the_named_port() -> None:
     assert spec["ports"] == [{"name": "http", "port": 8000, "protocol": "TCP", "targetPort": "http"}]
 
 
-def test_a_single_pod_does_not_block_a_drain() -> None:
-    spec = disruption.build(samples.md(replicas=1))["spec"]
-    assert spec["maxUnavailable"] == 1
-    assert "minAvailable" not in spec
+@pytest.mark.parametrize("spec", [{"replicas": 2}, {"autoscaling": {"maxReplicas": 2}}, {}])
+def test_of_several_pods_a_drain_takes_one_at_a_time(spec: dict[str, Any]) -> None:
+    budget = disruption.build(samples.md(**spec))
+    assert budget is not None
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert "minAvailable" not in budget["spec"], "after scaling down to one it would block every drain"
+
+
+@pytest.mark.parametrize("spec", [{"replicas": 1}, {"replicas": 0}, {"autoscaling": {"maxReplicas": 1}}])
+def test_a_single_pod_has_no_budget(spec: dict[str, Any]) -> None:
+    assert disruption.build(samples.md(**spec)) is None
 
 
 def test_pods_may_reach_names_mlflow_and_traces_and_nothing_else() -> None:
