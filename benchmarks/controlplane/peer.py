@@ -1,7 +1,7 @@
 """Argo Rollouts at the same work: as many Rollouts with the same pods, in the same run, by the same clients.
 
-A Rollout has ReplicaSets only. A ModelDeployment's Service, NetworkPolicy and PodDisruptionBudget are the user's to
-make there, and to tell the registry what became of the model is nobody's work.
+A Rollout has ReplicaSets only. A ModelDeployment's Service and NetworkPolicy are the user's to make there, and to tell
+the registry what became of the model is nobody's work.
 """
 
 import time

@@ -17,8 +17,8 @@ Made by `.venv/bin/python -m benchmarks.controlplane{arguments}` on {day}: {mach
 with one pod each on a real control plane (etcd, API server, controllers with their default 20 requests a second,
 scheduler) with {nodes} fake nodes of {pods} pods (kwok): pods become Ready, nothing runs in them. The *floor* is what
 as many plain Deployments with the same pods took in the same run; *Argo Rollouts* {peer} had as many Rollouts with the
-same pods, without the Service, NetworkPolicy and PodDisruptionBudget that come with a ModelDeployment. Requests are
-those that the API server counted for the controller's service account, Events and watches included.
+same pods, without the Service and the NetworkPolicy that come with a ModelDeployment. Requests are those that the API
+server counted for the controller's service account, Events and watches included.
 
 | | Fairlead | Argo Rollouts | to be reached |
 |---|---|---|---|

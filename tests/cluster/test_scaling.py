@@ -92,7 +92,7 @@ def test_pods_come_with_the_load_bear_a_canary_and_go_with_it(namespace: Namespa
         namespace.load("scaled", "none", *bodies(data), rate=RATE, limit_seconds=limit) as load,
     ):
         grown = eventually(lambda: replicas(namespace, "scaled"), lambda found: found >= 2, seconds=180)
-        namespace.kubectl("rollout", "status", "deployment/scaled", "--timeout=120s")
+        namespace.kubectl("rollout", "status", "deployment/scaled", "--timeout=240s")
         good_latency = partial(
             eventually, lambda: p95(asked, namespace), lambda found: 0 < found <= SLO_MILLISECONDS, seconds=180
         )
@@ -153,6 +153,7 @@ def adapter(cluster: Cluster) -> Iterator[None]:
         released("false")
 
 
+@pytest.mark.timeout(1800)  # on a new machine prometheus-adapter is built first
 @pytest.mark.usefixtures("adapter")
 def test_the_engine_hpa_scales_on_the_adapters_metrics(namespace: Namespace, models: Models, data: Data) -> None:
     deploy(namespace, "custom", models.logged(spoilt.busy), engine="HPA")
@@ -163,7 +164,7 @@ def test_the_engine_hpa_scales_on_the_adapters_metrics(namespace: Namespace, mod
         namespace.load("custom", "none", *bodies(data), rate=RATE, limit_seconds=600) as load,
     ):
         grown = eventually(lambda: replicas(namespace, "custom"), lambda found: found >= 2, seconds=180)
-        namespace.kubectl("rollout", "status", "deployment/custom", "--timeout=120s")
+        namespace.kubectl("rollout", "status", "deployment/custom", "--timeout=240s")
         eventually(lambda: p95(asked, namespace), lambda found: 0 < found <= SLO_MILLISECONDS, seconds=180)
         result = load.stop()
         most = replicas(namespace, "custom")

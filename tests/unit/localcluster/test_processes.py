@@ -101,7 +101,6 @@ def test_an_ended_program_is_reported_with_its_last_words(tmp_path: Path) -> Non
 def test_found_by_its_program_and_a_path_on_its_command_line(tmp_path: Path) -> None:
     word = str(tmp_path / "state")
     with subprocess.Popen(["tail", "-f", "/dev/null", word]) as child:
-        time.sleep(0.1)
         assert child.pid in [one.pid for one in processes.find(word, ["tail"])]
         assert processes.find(word, ["kubelet"]) == []
         assert os.getpid() not in [one.pid for one in processes.find(word, ["python", "python3", "pytest"])]
