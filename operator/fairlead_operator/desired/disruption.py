@@ -5,7 +5,10 @@ from fairlead_operator.desired import naming
 
 
 def build(md: ModelDeployment) -> Manifest | None:
-    """None for a model that never has more than one pod: a budget would protect nothing, or block every drain."""
+    """None for a model that never has more than one pod: a budget would protect nothing, or block every drain.
+
+    `maxUnavailable` and not `minAvailable`: scaled down to one, the latter would block every drain as well.
+    """
     if not _several(md):
         return None
     return {
