@@ -17,8 +17,8 @@ from pathlib import Path
 
 STATE = Path(".fairlead")
 RESULT = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+)(?: in [\d.]+s)?", re.MULTILINE)
-BROKEN = re.compile(r"^(?:FAILED|ERROR) tests/.+", re.MULTILINE)
-"""What pytest's summary says of a test, with the first line of the reason."""
+NOT_PASSED = re.compile(r"^(?:FAILED|ERROR|SKIPPED \[\d+\]) tests/.+", re.MULTILINE)
+"""What pytest's summary says of a test that did not pass, with the first line of the reason."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Outcome:
     """passed, failed or not run."""
     detail: str
     seconds: float
-    broken: tuple[str, ...] = ()
-    """The tests that failed, and why, a line each."""
+    not_passed: tuple[str, ...] = ()
+    """The tests that failed or were skipped, and why, a line each."""
 
 
 def prepare(tier: Tier) -> str | None:
@@ -112,7 +112,7 @@ def run(tier: Tier, arguments: list[str]) -> Outcome:
     counts = RESULT.findall(told)
     detail = counts[-1].strip() if counts else f"pytest ended with code {tests.returncode}, see {log}"
     state = "failed" if tests.returncode else "passed"
-    return Outcome(tier, state, detail, time.monotonic() - began, tuple(BROKEN.findall(told)))
+    return Outcome(tier, state, detail, time.monotonic() - began, tuple(NOT_PASSED.findall(told)))
 
 
 def say(tier: Tier, line: str) -> None:
@@ -135,7 +135,7 @@ def report(outcomes: list[Outcome]) -> None:
     print("\n── tiers")
     for outcome in outcomes:
         print(f"  {outcome.tier.name:<13} {outcome.state:<8} {outcome.seconds:5.0f} s  {outcome.detail}")
-        for line in outcome.broken:
+        for line in outcome.not_passed:
             print(f"    {line}")
     asked = {outcome.tier.name for outcome in outcomes}
     for name in [name for name in TIERS if name not in asked]:
