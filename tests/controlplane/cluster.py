@@ -42,6 +42,8 @@ OWNER_LABEL = "fairlead.dev/model-deployment"
 RUN_LABEL = "fairlead.dev/run-id"
 PATIENCE = 120.0
 """Seconds for what is awaited. On a busy machine it takes long, and that is not what is tested."""
+GRACE_SECONDS = 30.0
+"""After which Kubernetes kills a pod that was asked to end, and the chart leaves it at that."""
 
 Object = dict[str, Any]
 
@@ -89,11 +91,9 @@ class Api:
     def delete(self, kind: str, namespace: str, name: str) -> None:
         self.request("DELETE", path(kind, namespace, name), params={"propagationPolicy": "Background"})
 
-    def wait(
-        self, kind: str, namespace: str, name: str, until: Callable[[Object | None], Any], seconds: float = PATIENCE
-    ) -> Object:
+    def wait(self, kind: str, namespace: str, name: str, until: Callable[[Object | None], Any]) -> Object:
         """Watches one object until `until(object)` holds (it is called with None while there is none)."""
-        deadline, last = time.monotonic() + seconds, None
+        deadline, last = time.monotonic() + PATIENCE, None
         while (left := deadline - time.monotonic()) > 0:
             found = self.list_one(kind, namespace, name)
             last = next(iter(found["items"]), None)
@@ -103,7 +103,7 @@ class Api:
                 last = None if event["type"] == "DELETED" else event["object"]
                 if until(last):
                     return last or {}
-        raise AssertionError(f"{kind} {namespace}/{name} is not there after {seconds} s: {json.dumps(last, indent=1)}")
+        raise AssertionError(f"{kind} {namespace}/{name} is not there after {PATIENCE} s: {json.dumps(last, indent=1)}")
 
     def list_one(self, kind: str, namespace: str, name: str) -> Object:
         return self.request("GET", path(kind, namespace), params={"fieldSelector": f"metadata.name={name}"})
@@ -252,7 +252,7 @@ class Operator:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(how)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(GRACE_SECONDS)
 
     def restart(self, how: signal.Signals = signal.SIGTERM, **settings: str) -> None:
         self.stop(how)

@@ -82,5 +82,5 @@ def test_a_webhook_is_quicker_than_the_poll_and_a_silent_client_keeps_nobody(
         url = f"http://127.0.0.1:{webhook_port}{PATH}"
         assert httpx.post(url, content=body, headers=headers, timeout=10).status_code == 200
         api.wait("md", namespace, "fraud", lambda found: found["status"]["serving"]["modelVersion"] == "2")
-        assert operator.stop() == 0  # raises if it takes for ever
+        assert operator.stop() == 0  # raises if it takes longer than a pod may
     operator.start()

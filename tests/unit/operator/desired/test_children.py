@@ -71,9 +71,10 @@ def test_everything_selects_the_pods(md: Any, template: Template) -> None:
     selectors = [
         children["Deployment"]["selector"]["matchLabels"],
         children["Service"]["selector"],
-        *([children["PodDisruptionBudget"]["selector"]["matchLabels"]] if "PodDisruptionBudget" in children else []),
         children["NetworkPolicy"]["podSelector"]["matchLabels"],
     ]
+    if budget := children.get("PodDisruptionBudget"):
+        selectors.append(budget["selector"]["matchLabels"])
     assert all(selector.items() <= labels.items() for selector in selectors)
     assert labels[RUN_LABEL] == template.model.run_id
 
