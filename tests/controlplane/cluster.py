@@ -311,6 +311,14 @@ def md(namespace: str, name: str, run_id: str, **spec: Any) -> Object:
     }
 
 
+def await_true(what: Callable[[], Any], so: str, seconds: float = PATIENCE) -> None:
+    """Asks again and again; `so` is said if it does not come true."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, so
+        time.sleep(0.1)  # it gives no other sign
+
+
 def condition(resource: Object | None, kind: str) -> Object:
     found = (resource or {}).get("status", {}).get("conditions", [])
     return next((entry for entry in found if entry["type"] == kind), {})

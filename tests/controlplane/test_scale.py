@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.controlplane.cluster import Api, Object, Operator, Registry, md, up_to_date
+from tests.controlplane.cluster import Api, Object, Operator, Registry, await_true, md, up_to_date
 from tools.localcluster.audit import Audit, Request
 
 RESOURCES = 200
@@ -76,14 +76,15 @@ def counted(audit: Audit, mark: int, namespace: str) -> Counter[str]:
 
 def await_looked_at_all(operator: Operator, audit: Audit, mark: int) -> None:
     """Until a new process has listed everything, watches every kind, and has nothing to do."""
-    deadline = time.monotonic() + PATIENCE
-    while (
-        not {request.resource for request in audit.since(mark) if request.verb == "watch"} >= WATCHED
-        or operator.metric("fairlead_reconciles_total") < operator.metric("fairlead_modeldeployments")
-        or operator.metric("fairlead_queue_depth")
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)  # counters give no signal
+    await_true(
+        lambda: (
+            {request.resource for request in audit.since(mark) if request.verb == "watch"} >= WATCHED
+            and operator.metric("fairlead_reconciles_total") >= operator.metric("fairlead_modeldeployments")
+            and not operator.metric("fairlead_queue_depth")
+        ),
+        "a new process has not looked at everything",
+        PATIENCE,
+    )
 
 
 def await_serving(api: Api, namespace: str, names: list[str], run_id: str) -> None:
@@ -107,21 +108,23 @@ def await_serving(api: Api, namespace: str, names: list[str], run_id: str) -> No
 
 def await_told(api: Api, namespace: str, completed: int) -> None:
     """Until the Events are there, which come after the statuses."""
-    deadline = time.monotonic() + PATIENCE
-    while (told := [event["reason"] for event in api.list("event", namespace)]).count("RolloutCompleted") < completed:
-        assert time.monotonic() < deadline, f"{told.count('RolloutCompleted')} of {completed} Events are there"
-        time.sleep(0.2)
+
+    def told() -> bool:
+        reasons = [event["reason"] for event in api.list("event", namespace)]
+        return reasons.count("RolloutCompleted") >= completed
+
+    await_true(told, f"fewer than {completed} Events are there", PATIENCE)
 
 
 def await_rest(audit: Audit, namespace: str) -> None:
     """Until nothing has been sent for a while: pods and Deployments still tell of themselves after the last Event."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
+
+    def rests() -> bool:
         mark = audit.mark()
         time.sleep(REST_SECONDS / 2)  # silence gives no sign
-        if not [request for request in audit.since(mark) if request.namespace == namespace]:
-            return
-        assert time.monotonic() < deadline, "the operator does not come to rest"
+        return not [request for request in audit.since(mark) if request.namespace == namespace]
+
+    await_true(rests, "the operator does not come to rest", PATIENCE)
 
 
 def repeated(requests: list[Request]) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ import json
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,18 +13,11 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.controlplane.cluster import PATIENCE, Api, Kubelet, Operator, Registry, condition, md, up_to_date
+from tests.controlplane.cluster import Api, Kubelet, Operator, Registry, await_true, condition, md, up_to_date
 from tools.localcluster.controlplane import ControlPlane
 
 REST_SECONDS = 4
 REQUIRED = {"timestamp", "level", "event", "message", "service", "logger"}
-
-
-def await_true(what: Callable[[], Any], so: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, so
-        time.sleep(0.1)  # what is told gives no other sign
 
 
 def lines(operator: Operator, namespace: str) -> list[dict[str, Any]]:
