@@ -19,7 +19,8 @@ from datetime import date
 from pathlib import Path
 
 from examples import breast_cancer
-from tests.cluster.steps import Models, Namespace, new_namespace
+from tests.cluster.models import Models
+from tests.cluster.namespaces import Namespace, new_namespace
 from tools.cluster import Cluster, binaries
 from tools.run import answers
 from tools.up import NAMESPACE
@@ -96,11 +97,11 @@ def main() -> int:
     cluster = Cluster(binaries())
     data = breast_cancer.read_data(breast_cancer.DATA)
     body = json.dumps({"features": data[0][:2]})
-    models = Models(cluster, data)
-    with new_namespace(cluster, f"bench-{os.getpid()}") as namespace:
+    with tempfile.TemporaryDirectory() as scratch, new_namespace(cluster, f"bench-{os.getpid()}") as namespace:
+        models = Models(cluster, data, Path(scratch))
         traffic, status = rollout_seconds(namespace, models, body)
-    with models.tracking() as tracking_uri:
-        start = start_seconds(tracking_uri, models.better)
+        with models.tracking() as tracking_uri:
+            start = start_seconds(tracking_uri, models.better)
     rows = {
         "roll-out of 2 pods under load: apply → last answer of the old run": f"{statistics.median(traffic):.1f} s",
         "the same: apply → `UpToDate`": f"{statistics.median(status):.1f} s",

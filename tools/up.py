@@ -30,14 +30,21 @@ MONITORING = "monitoring"
 """Namespace and release of charts/fairlead-stack."""
 PROMETHEUS = "monitoring-kube-prometheus-prometheus"
 JAEGER = "jaeger"
+QUICK = {
+    "ALIAS_POLL_SECONDS": 3,
+    "DRIFT_POLL_SECONDS": 5,
+    "SCALING_POLL_SECONDS": 2,
+    "SCALING_WINDOW_SECONDS": 15,
+    "SCALE_DOWN_WINDOW_SECONDS": 30,
+    "SCALE_DOWN_PERIOD_SECONDS": 15,
+}
+"""Operator settings for somebody who watches, and for tests that wait: everything happens within seconds."""
 MONITORED: dict[str, Any] = {
-    "monitoring": {"enabled": True, "interval": "5s", "dashboards": {"enabled": True}},
+    "monitoring": {"enabled": True, "interval": "2s", "dashboards": {"enabled": True}},
     "mlflow.metrics": {"enabled": True},
     "operator.prometheus": {"url": f"http://{PROMETHEUS}.{MONITORING}.svc:9090"},
     "operator.extraEnv": [
-        {"name": "FAIRLEAD_OPERATOR_SCALING_POLL_SECONDS", "value": "5"},
-        {"name": "FAIRLEAD_OPERATOR_SCALING_WINDOW_SECONDS", "value": "30"},
-        {"name": "FAIRLEAD_OPERATOR_SCALE_DOWN_WINDOW_SECONDS", "value": "90"},
+        {"name": f"FAIRLEAD_OPERATOR_{name}", "value": str(seconds)} for name, seconds in QUICK.items()
     ],
 }
 TRACED: dict[str, Any] = {"tracing": {"endpoint": f"http://{JAEGER}.{MONITORING}.svc:4318", "sampleRatio": 0.1}}

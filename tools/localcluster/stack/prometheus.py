@@ -23,7 +23,7 @@ NAME = "monitoring-kube-prometheus-prometheus"
 PORT = 9090
 STATEFUL_SET = f"prometheus-{NAME}"
 VERSION = "v3.15.0"
-INTERVAL = "5s"
+INTERVAL = "2s"
 """Of scrapes and rules without one of their own: a test cluster's roll-outs take seconds."""
 SELECTED = ("serviceMonitor", "podMonitor", "probe", "rule", "scrapeConfig")
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.observed import Prometheus, eventually, prometheus
-from tests.cluster.steps import Data, Models, Namespace, new_namespace
+from tests.cluster.models import Data, Models
+from tests.cluster.namespaces import Namespace, new_namespace
+from tests.cluster.queries import Prometheus, eventually, prometheus
 from tools import dashboards
 from tools.cluster import Cluster
 from tools.up import NAMESPACE
 
+pytestmark = pytest.mark.xdist_group("dashboards")
 MODEL = "drawn"
 ONLY_WHEN_IT_HAPPENS = {"Alerts"}
 """Annotations of what does not happen here."""
@@ -78,7 +80,7 @@ def test_every_query_returns_data(busy: Namespace, asked: Prometheus, path: Path
     def silent() -> list[str]:
         return [query.where for query in wanted_data if not answer(asked, lately(query, values))]
 
-    eventually(silent, lambda found: not found, seconds=180)
+    eventually(silent, lambda found: not found, seconds=240)
 
 
 def lately(query: dashboards.Query, values: dict[str, str]) -> str:

@@ -1,16 +1,18 @@
 """Serving and rolling on the real cluster: exact answers, no failed request, honest status."""
 
 import httpx
-import mlflow
 import numpy as np
 
-from tests.cluster.steps import Data, Models, Namespace
+from tests.cluster.models import Data, Models
+from tests.cluster.namespaces import Namespace
 from tools.cluster import Cluster
 
 
-def test_predictions_through_the_service_equal_scikit_learns_own(
+def test_predictions_through_the_service_equal_scikit_learns_own_and_columns_say_what_serves(
     cluster: Cluster, namespace: Namespace, models: Models, data: Data
 ) -> None:
+    import mlflow.sklearn
+
     rows, _, _ = data
     namespace.deploy("exact", models.better)
     namespace.await_("exact", "UpToDate")
@@ -23,6 +25,11 @@ def test_predictions_through_the_service_equal_scikit_learns_own(
     assert answer["run_id"] == models.better
     assert answer["predictions"] == model.predict(np.array(rows)).tolist()
     assert answer["probabilities"] == model.predict_proba(np.array(rows)).tolist()
+
+    header, line = namespace.kubectl("get", "md", "exact").splitlines()
+    assert header.split() == ["NAME", "READY", "MODEL", "VERSION", "RUN", "REPLICAS", "STEP", "WEIGHT", "REASON", "AGE"]
+    assert line.split()[1] == "True"
+    assert models.better in line
 
 
 def test_a_new_run_under_load_loses_no_request(namespace: Namespace, models: Models, example_body: str) -> None:
@@ -44,30 +51,17 @@ def test_a_new_run_under_load_loses_no_request(namespace: Namespace, models: Mod
     assert recording.ready() == {"True"}
 
 
-def test_an_alias_that_moves_rolls_and_moving_it_back_rolls_back(namespace: Namespace, models: Models) -> None:
-    name = f"alias-{namespace.name}"
-    first = models.train("logistic_regression", model_name=name, alias="champion")["run_id"]
-    namespace.deploy("alias", first, model={"uri": f"models:/{name}@champion"})
-    namespace.await_("alias", "UpToDate")
-    assert namespace.get("alias")["status"]["serving"]["runID"] == first
-
-    second = models.train("logistic_regression", model_name=name, alias="champion")["run_id"]
-    namespace.await_("alias", f"{{.status.serving.runID}}={second}")
-    assert namespace.get("alias")["status"]["serving"]["modelVersion"] == "2"
-
-    with models.tracking():
-        mlflow.MlflowClient().set_registered_model_alias(name, "champion", "1")
-    namespace.await_("alias", f"{{.status.serving.runID}}={first}")
-    verdicts = [entry["verdict"] for entry in namespace.get("alias")["status"]["history"]]
-    assert len(verdicts) >= 2
-
-
-def test_columns_say_what_serves(namespace: Namespace, models: Models) -> None:
-    namespace.deploy("columns", models.good)
-    namespace.await_("columns", "UpToDate")
-
-    header, line = namespace.kubectl("get", "md", "columns").splitlines()
-
-    assert header.split() == ["NAME", "READY", "MODEL", "VERSION", "RUN", "REPLICAS", "STEP", "WEIGHT", "REASON", "AGE"]
-    assert line.split()[1] == "True"
-    assert models.good in line
+def test_five_roll_outs_in_a_row_lose_no_request_and_history_is_bounded(
+    namespace: Namespace, models: Models, example_body: str
+) -> None:
+    runs = (models.good, models.better)
+    namespace.deploy("often", runs[0], historyLimit=3)
+    namespace.await_("often", "UpToDate")
+    with namespace.load("often", "none", example_body, rate=60, limit_seconds=600) as load:
+        for number in range(1, 6):
+            namespace.deploy("often", runs[number % 2], historyLimit=3)
+            namespace.await_("often", f"{{.status.serving.runID}}={runs[number % 2]}")
+        result = load.stop()
+    assert result["failures"] == 0, result["examples"]
+    history = namespace.get("often")["status"]["history"]
+    assert [entry["verdict"] for entry in history] == ["Replaced"] * 3, "bounded by historyLimit"

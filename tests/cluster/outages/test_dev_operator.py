@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.steps import Models, Namespace
+from tests.cluster.models import Models
+from tests.cluster.namespaces import Namespace
 from tools.cluster import LOCAL_CONTEXT, ROOT, Cluster
 from tools.up import NAMESPACE
 

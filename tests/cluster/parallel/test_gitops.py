@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.steps import Models, Namespace
+from tests.cluster.models import Models
+from tests.cluster.namespaces import Namespace
 from tools.cluster import CommandError
 
 CHART = {"apiVersion": "v2", "name": "models", "version": "1.0.0"}

@@ -1,22 +1,43 @@
-"""Predictors that ask who is there: API keys, the cluster's own tokens, mutual TLS; and a canary judged behind them."""
+"""The release is upgraded: to an operator with a load key and a certificate, to none at all, and back.
+
+While the upgrade lasts: predictors that ask for credentials (API keys, the cluster's own tokens, mutual TLS), a canary
+that is judged behind them, and a deletion without an operator.
+"""
 
 import base64
 import hashlib
 import json
 import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.steps import Models, Namespace, Release, config_map, load_pod
+from tests.cluster.load import config_map, load_pod
+from tests.cluster.models import Models
+from tests.cluster.namespaces import Namespace, new_namespace
+from tests.cluster.release import Release
 from tests.pki import Authority
 from tools.cluster import Cluster
 from tools.up import NAMESPACE
 
-CALLER = Path(__file__).with_name("caller.py")
+CALLER = Path(__file__).parents[1] / "caller_script.py"
 AUDIENCE = "guarded-model"
+OPERATOR = "deployment/fairlead-operator"
+ISSUER_KEYS = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "test-issuer-keys"},
+    "roleRef": {
+        "apiGroup": "rbac.authorization.k8s.io",
+        "kind": "ClusterRole",
+        "name": "system:service-account-issuer-discovery",
+    },
+    "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:unauthenticated"}],
+}
+"""Lets predictors read the keys that the cluster signs its tokens with."""
 
 
 def secret(namespace: str, name: str, content: dict[str, bytes]) -> dict[str, Any]:
@@ -24,44 +45,52 @@ def secret(namespace: str, name: str, content: dict[str, bytes]) -> dict[str, An
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "data": data}
 
 
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    """Of pods and of their clients."""
-    return Authority(tmp_path / "pki", "models")
+@dataclass(frozen=True)
+class Upgraded:
+    namespace: Namespace
+    authority: Authority
+    """Signs the certificates of pods, their clients and the operator."""
+    before: set[str]
+    """UIDs of the pods of `kept` before the upgrade."""
 
 
-@pytest.fixture
-def trusted(cluster: Cluster, release: Release, authority: Authority) -> Iterator[None]:
-    """An operator with a load key and a certificate, and issuer keys that anybody may read."""
-    everything = Namespace(cluster, NAMESPACE)
-    own = authority.issue("operator")
+@pytest.fixture(scope="module")
+def upgraded(cluster: Cluster, models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
+    """An operator with a load key and a certificate, beside models that serve; in the end all is as before."""
+    scratch = tmp_path_factory.mktemp("release")
+    release, authority = Release.of(cluster, scratch), Authority(scratch / "pki", "models")
+    everything, own = Namespace(cluster, NAMESPACE), authority.issue("operator")
     files = {"ca.crt": authority.path, "tls.crt": own.certificate, "tls.key": own.key}
-    everything.apply(secret(NAMESPACE, "test-load-key", {"key": secrets.token_hex(32).encode()}))
-    everything.apply(secret(NAMESPACE, "test-predictor-tls", {key: path.read_bytes() for key, path in files.items()}))
-    binding = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": "test-issuer-keys"},
-        "roleRef": {
-            "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
-            "name": "system:service-account-issuer-discovery",
-        },
-        "subjects": [
-            {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:unauthenticated"}
-        ],
-    }  # fmt: skip
-    everything.apply(binding)
-    release.upgrade(
-        "operator.loadKey.secretName=test-load-key",
-        "operator.predictorTLS.secretName=test-predictor-tls",
-        "operator.predictorTLS.clientCertificate=true",
-    )
-    try:
-        yield
-    finally:
-        release.upgrade()
-        cluster.kubectl("delete", "clusterrolebinding", "test-issuer-keys")
-        everything.kubectl("delete", "secret", "test-load-key", "test-predictor-tls")
+    with new_namespace(cluster, f"t-{secrets.token_hex(4)}") as namespace:
+        namespace.deploy("kept", models.good)
+        namespace.deploy("orphan", models.good, replicas=1)
+        for name in ("kept", "orphan"):
+            namespace.await_(name, "UpToDate")
+        before = namespace.serving_uids("kept", models.good)
+        content = {key: path.read_bytes() for key, path in files.items()}
+        everything.apply(secret(NAMESPACE, "test-load-key", {"key": secrets.token_hex(32).encode()}))
+        everything.apply(secret(NAMESPACE, "test-predictor-tls", content))
+        everything.apply(ISSUER_KEYS)
+        try:
+            release.upgrade(
+                "operator.podAnnotations.upgraded=yes",
+                "operator.loadKey.secretName=test-load-key",
+                "operator.predictorTLS.secretName=test-predictor-tls",
+                "operator.predictorTLS.clientCertificate=true",
+            )
+            yield Upgraded(namespace, authority, before)
+        finally:
+            release.upgrade()
+            cluster.kubectl("delete", "clusterrolebinding", "test-issuer-keys")
+            everything.kubectl("delete", "secret", "test-load-key", "test-predictor-tls")
+        assert namespace.serving_uids("kept", models.good) == before, "going back touched pods"
+
+
+def test_upgrading_the_operator_touches_no_pod(upgraded: Upgraded, models: Models) -> None:
+    upgraded.namespace.deploy("new", models.better, replicas=1, suspend=True)
+    upgraded.namespace.await_("new", "{.status.observedGeneration}=1")  # the new operator is at work
+    assert len(upgraded.before) == 2
+    assert upgraded.namespace.serving_uids("kept", models.good) == upgraded.before
 
 
 def asked(namespace: Namespace, authority: Authority, *arguments: str) -> dict[str, Any]:
@@ -90,10 +119,10 @@ def asked(namespace: Namespace, authority: Authority, *arguments: str) -> dict[s
     return found
 
 
-@pytest.mark.usefixtures("trusted")
 def test_who_is_let_in_and_how_the_operator_judges_a_canary_behind_it(
-    namespace: Namespace, models: Models, authority: Authority, example_body: str
+    upgraded: Upgraded, models: Models, example_body: str
 ) -> None:
+    namespace, authority = upgraded.namespace, upgraded.authority
     issuer = json.loads(namespace.cluster.kubectl("get", "--raw", "/.well-known/openid-configuration"))["issuer"]
     key = f"fl_{secrets.token_urlsafe(32)}"
     entry = {"name": "ci", "sha256": hashlib.sha256(key.encode()).hexdigest(), "roles": ["predict"]}
@@ -113,15 +142,16 @@ def test_who_is_let_in_and_how_the_operator_judges_a_canary_behind_it(
             },
         },
         "tls": {"secretName": "tls", "clientCASecretName": "clients"},
-        "rollout": {"strategy": "Canary", "steps": [0], "minRequests": 10, "progressDeadlineSeconds": 120},
+        "rollout": {"strategy": "Canary", "steps": [0], "stepSeconds": 6, "minRequests": 10},
         "slo": {"successPercent": "99"},
+        "replicas": 1,
     }  # fmt: skip
     namespace.deploy("guarded", models.good, **guarded)
     namespace.await_("guarded", "UpToDate")
     assert namespace.get("guarded")["status"]["url"] == f"https://guarded.{namespace.name}.svc:8443"
 
     namespace.deploy("guarded", models.better, **guarded)
-    namespace.await_("guarded", f"{{.status.serving.runID}}={models.better}", timeout=180)
+    namespace.await_("guarded", f"{{.status.serving.runID}}={models.better}")
     namespace.await_("guarded", "UpToDate")
     (promoted,) = [e for e in namespace.get("guarded")["status"]["history"] if e["runID"] == models.good]
     assert promoted["verdict"], "the candidate was tried, not only started"
@@ -132,3 +162,9 @@ def test_who_is_let_in_and_how_the_operator_judges_a_canary_behind_it(
     assert [answers[way][0] for way in ("other key", "nothing", "plain")] == [401, 401, 403]
     assert answers["no certificate"][1] is None
     assert answers["no certificate"][0] not in (200, 401)
+
+
+def test_without_the_operator_deletion_does_not_hang(cluster: Cluster, upgraded: Upgraded) -> None:
+    cluster.kubectl("delete", "-n", NAMESPACE, OPERATOR, "--cascade=foreground")
+    upgraded.namespace.kubectl("delete", "modeldeployment", "orphan", "--timeout=20s")
+    upgraded.namespace.kubectl("wait", "--for=delete", "deployment/orphan", "--timeout=60s")

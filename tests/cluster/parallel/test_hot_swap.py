@@ -5,9 +5,10 @@ from typing import Any
 
 import httpx
 
-from tests.cluster.steps import Models, Namespace
+from tests.cluster.models import Models
+from tests.cluster.namespaces import Namespace
 
-SWAP = {"strategy": "HotSwap", "progressDeadlineSeconds": 120}
+SWAP = {"strategy": "HotSwap", "progressDeadlineSeconds": 300}
 
 
 def deploy(namespace: Namespace, name: str, run_id: str, **spec: Any) -> None:

@@ -2,23 +2,28 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.observed import eventually
-from tests.cluster.steps import Data, Models, Namespace
-from tests.cluster.test_canary import STEPS
+from tests.cluster.models import Data, Models
+from tests.cluster.namespaces import Namespace, new_namespace
+from tests.cluster.queries import eventually
 from tools.cluster import Cluster
 from tools.up import NAMESPACE
 
-HOLD = STEPS | {"steps": [0, 50], "stepSeconds": 3600, "progressDeadlineSeconds": 7200}
+HOLD = {"strategy": "Canary", "steps": [0, 50], "stepSeconds": 3600, "minRequests": 20, "progressDeadlineSeconds": 7200}
 """A canary that stays at its second step until somebody decides."""
+
+
+READ_ONLY = pytest.mark.xdist_group("kubectl-read-only")
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,21 @@ def rows(data: Data, tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_model_that_serves(namespace: Namespace, models: Models, plugin: Plugin, rows: str) -> None:
-    namespace.deploy("fraud", models.good, replicas=1)
-    namespace.await_("fraud", "UpToDate")
-    here = ("--namespace", namespace.name)
+@pytest.fixture(scope="module")
+def deployed(models: Models) -> Iterator[Namespace]:
+    """Models that serve, that were refused, and whose pods do not start, side by side for tests that only look."""
+    with new_namespace(models.cluster, f"t-{secrets.token_hex(4)}") as namespace:
+        namespace.deploy("fraud", models.good, replicas=1)
+        namespace.deploy("refused", models.pickled(), replicas=1)
+        for case, (spec, _, _) in TROUBLE.items():
+            namespace.deploy(case, models.good, replicas=1, **spec)
+        namespace.await_("fraud", "UpToDate")
+        yield namespace
+
+
+@READ_ONLY
+def test_a_model_that_serves(deployed: Namespace, models: Models, plugin: Plugin, rows: str) -> None:
+    here = ("--namespace", deployed.name)
 
     screen = plugin("status", "fraud", *here)
     assert screen.code == 0, screen.err
@@ -92,10 +108,10 @@ def test_a_model_that_serves(namespace: Namespace, models: Models, plugin: Plugi
 
 
 TROUBLE: dict[str, tuple[dict[str, Any], str, str]] = {
-    "no such image": ({"image": "localhost/no-such-image:1"}, "Image|Err", "image"),
-    "no room": ({"resources": {"requests": {"cpu": "900"}}}, "Unschedulable", "No node has room"),
-    "no such node": ({"nodeSelector": {"disk": "none"}}, "Unschedulable", "spec.nodeSelector"),
-    "no such secret": (
+    "no-such-image": ({"image": "localhost/no-such-image:1"}, "Image|Err", "image"),
+    "no-room": ({"resources": {"requests": {"cpu": "900"}}}, "Unschedulable", "No node has room"),
+    "no-such-node": ({"nodeSelector": {"disk": "none"}}, "Unschedulable", "spec.nodeSelector"),
+    "no-such-secret": (
         {"env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "none", "key": "x"}}}]},
         "CreateContainerConfigError",
         "Secret",
@@ -103,16 +119,15 @@ TROUBLE: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
+@READ_ONLY
 @pytest.mark.parametrize("case", TROUBLE)
-def test_why_a_pod_does_not_start(namespace: Namespace, models: Models, plugin: Plugin, case: str) -> None:
-    spec, reasons, likely = TROUBLE[case]
-    namespace.deploy("fraud", models.good, replicas=1, **spec)
-    namespace.await_("fraud", "Ready=False")
-    found = eventually_unhealthy(plugin, "fraud", namespace)
+def test_why_a_pod_does_not_start(deployed: Namespace, plugin: Plugin, case: str) -> None:
+    _, reasons, likely = TROUBLE[case]
+    found = eventually_unhealthy(plugin, case, deployed)
     assert any(found["reason"].startswith(reason) for reason in reasons.split("|")), found
     assert likely in found["likely"]
     assert found["next"]
-    assert found["evidence"].startswith("pod fraud-")
+    assert found["evidence"].startswith(f"pod {case}-")
 
 
 def eventually_unhealthy(plugin: Plugin, name: str, namespace: Namespace) -> Any:
@@ -122,14 +137,14 @@ def eventually_unhealthy(plugin: Plugin, name: str, namespace: Namespace) -> Any
     return eventually(ask, lambda said: said.code == 1).json
 
 
-def test_why_a_model_was_refused(namespace: Namespace, models: Models, plugin: Plugin) -> None:
-    namespace.deploy("fraud", models.pickled(), replicas=1)
-    namespace.await_("fraud", "Stalled")
-    said = plugin("why", "fraud", "-n", namespace.name)
+@READ_ONLY
+def test_why_a_model_was_refused(deployed: Namespace, plugin: Plugin) -> None:
+    deployed.await_("refused", "Stalled")
+    said = plugin("why", "refused", "-n", deployed.name)
     assert said.code == 1
     assert "ModelRefused" in said.out
     assert "allowPickle" in said.out, "the command that allows it"
-    assert plugin("status", "fraud", "-n", namespace.name).code == 1
+    assert plugin("status", "refused", "-n", deployed.name).code == 1
 
 
 def test_why_a_quota(namespace: Namespace, models: Models, plugin: Plugin) -> None:
@@ -144,9 +159,9 @@ def test_why_a_quota(namespace: Namespace, models: Models, plugin: Plugin) -> No
 @pytest.fixture
 def trial(namespace: Namespace, models: Models) -> Namespace:
     """A canary at its second step, which it will not leave by itself."""
-    namespace.deploy("fraud", models.good, rollout=HOLD)
+    namespace.deploy("fraud", models.good, rollout=HOLD, replicas=1)
     namespace.await_("fraud", "UpToDate")
-    namespace.deploy("fraud", models.better, rollout=HOLD)
+    namespace.deploy("fraud", models.better, rollout=HOLD, replicas=1)
     namespace.await_("fraud", "{.status.candidate.step}=1")
     return namespace
 

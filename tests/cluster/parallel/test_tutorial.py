@@ -103,6 +103,7 @@ def document() -> Iterator[tuple[str, Shell]]:
     assert [code for code, _ in ended] == [0] * len(ended), ended
 
 
+@pytest.mark.xdist_group("ports-and-jaeger")
 @pytest.mark.timeout(LIMIT_SECONDS)
 def test_every_command_does_what_the_tutorial_says(cluster: Cluster, document: tuple[str, Shell]) -> None:
     body, shell = document

@@ -1,6 +1,6 @@
 """What people do with the installed release by Helm alone."""
 
-from tests.cluster.steps import Models
+from tests.cluster.models import Models
 from tools.cluster import Cluster
 from tools.up import NAMESPACE, RELEASE
 

@@ -8,12 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.observed import eventually, jaeger, prometheus
-from tests.cluster.steps import Data, Models, Namespace
+from tests.cluster.models import Data, Models
+from tests.cluster.namespaces import Namespace
+from tests.cluster.queries import eventually, jaeger, prometheus
 from tools.cluster import Cluster, CommandError
 from tools.up import MODEL, MODELS, MONITORING, NAMESPACE, PROMETHEUS
 
 OF_MODEL = f'namespace="{MODELS}",model_deployment="{MODEL}"'
+WITH_JAEGER = pytest.mark.xdist_group("ports-and-jaeger")
 PREDICTORS = "app.kubernetes.io/name=fairlead-predictor"
 
 
@@ -60,6 +62,7 @@ def test_a_models_requests_are_counted_under_its_name_and_pods(cluster: Cluster,
     assert pods <= {pod["metadata"]["name"] for pod in cluster.list("pods", MODELS)}
 
 
+@WITH_JAEGER
 def test_a_sampled_request_is_a_trace_in_jaeger_and_an_exemplar_in_prometheus(
     cluster: Cluster, example_body: str
 ) -> None:
@@ -90,9 +93,10 @@ def test_a_sampled_request_is_a_trace_in_jaeger_and_an_exemplar_in_prometheus(
     assert attributes["http.response.status_code"] == 200
 
 
+@WITH_JAEGER
 def test_a_training_is_one_trace_from_the_client_to_mlflow(cluster: Cluster, data: Data) -> None:
     trace_id, sampled = traceparent(sampled=True)
-    body = {"data": data[0][:100], "target": data[1][:100], "algorithm": "logistic_regression", "load": True}
+    body = {"data": data[0][:100], "target": data[1][:100], "algorithm": "logistic_regression", "load": False}
     with jaeger(cluster) as traces, cluster.port_forward(NAMESPACE, "service/fairlead-api") as url:
         httpx.post(f"{url}/train", json=body, headers=sampled, timeout=120).raise_for_status()
         spans = eventually(
@@ -107,6 +111,7 @@ def test_a_training_is_one_trace_from_the_client_to_mlflow(cluster: Cluster, dat
     assert len(calls) > 3, "of the trainer to MLflow"
 
 
+@WITH_JAEGER
 def test_a_reconcile_is_a_trace_with_its_calls(cluster: Cluster, namespace: Namespace, models: Models) -> None:
     namespace.deploy("traced", models.good)
     namespace.await_("traced", "Ready")
@@ -133,7 +138,7 @@ def scaled(name: str, target: str) -> dict[str, Any]:
         "metadata": {"name": name},
         "spec": {
             "scaleTargetRef": {"name": target},
-            "pollingInterval": 5,
+            "pollingInterval": 2,
             "minReplicaCount": 1,
             "maxReplicaCount": 4,
             "triggers": [{"type": "prometheus", "metricType": "AverageValue", "metadata": trigger}],
