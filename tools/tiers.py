@@ -1,76 +1,114 @@
-"""`make test` and `make test-cluster`: runs test tiers and says of each what became of it.
+"""`make test` and `make test-cluster`: runs test tiers and prints the result of each.
 
-A tier whose needs the machine cannot meet is reported as not run, with the reason, never left out in silence; where
-`CI` is set that is a failure.
+A tier is a sequence of phases, each one run of pytest. A failure in one phase does not skip the next. A tier whose
+needs the machine cannot meet is reported as not run, with the reason; where `CI` is set that is a failure.
+
+Every run ends with the slowest tests and with how much of the time was waiting. `.fairlead/times-TIER.json` has the
+same for all tests (`tools.tier_report.times_file`).
 """
 
 import argparse
+import json
 import os
-import re
 import subprocess
 import sys
 import time
-from collections import Counter, deque
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tools import tier_report
+from tools.localcluster import binaries
+from tools.tier_report import FAIL, NOT_RUN, NOTHING_SELECTED, PASS, Outcome, PhaseOutcome, TestTime
+
 STATE = Path(".fairlead")
-RESULT = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+)(?: in [\d.]+s)?", re.MULTILINE)
-NOT_PASSED = re.compile(r"^(?:FAILED|ERROR|SKIPPED \[\d+\]) tests/.+", re.MULTILINE)
-"""What pytest's summary says of a test that did not pass, with the first line of the reason."""
+NO_TESTS_COLLECTED = 5
+"""pytest's exit code when no test was selected."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One run of pytest."""
+
+    title: str
+    paths: tuple[str, ...]
+    workers: int = 0
+    """Processes that run tests side by side (pytest-xdist); 0 runs them one after another in pytest itself."""
+
+    def options(self) -> list[str]:
+        side_by_side = ["-n", str(self.workers), "--dist", "loadgroup"] if self.workers else []
+        return [*self.paths, *side_by_side]
 
 
 @dataclass(frozen=True)
 class Tier:
+    """Tests with the same needs."""
+
     name: str
     proves: str
     seconds: int
     """About how long it takes; the long ones start first."""
+    phases: tuple[Phase, ...]
     binaries: tuple[str, ...] = ()
     """Programs built from pinned Go modules that the tier starts."""
     needs_cluster: bool = False
 
 
+def single(name: str, workers: int = 0) -> tuple[Phase, ...]:
+    return (Phase("all", (f"tests/{name}",), workers),)
+
+
+CLUSTER_PHASES = (
+    Phase("side by side", ("tests/cluster/parallel",), workers=8),
+    Phase("outages", ("tests/cluster/outages",)),
+    Phase("alone", ("tests/cluster/alone",)),
+    Phase("logs", ("tests/cluster/last",)),
+)
+"""Tests that disturb nothing else; tests that take a dependency away; tests of scaling and latency, which need the
+machine for themselves; the form of all log lines that the others caused."""
+
 TIERS = {
     tier.name: tier
     for tier in (
-        Tier("unit", "pure functions, codecs, the plan of a roll-out", 60),
-        Tier("integration", "the HTTP API and the children against a real MLflow", 180),
-        Tier("chart", "what the charts render, with Helm 4 and 3", 30, ("helm", "helm3")),
+        Tier("unit", "pure functions, codecs, the plan of a roll-out", 60, single("unit")),
+        Tier(
+            "integration",
+            "the HTTP API and the children against a real MLflow",
+            180,
+            single("integration"),
+            ("versitygw",),
+        ),
+        Tier("chart", "what the charts render, with Helm 4 and 3", 30, single("chart"), ("helm", "helm3", "promtool")),
         Tier(
             "controlplane",
             "CRD, apply, garbage collection, RBAC on a real API server",
             100,
-            ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"),
+            single("controlplane"),
+            (*binaries.CONTROL_PLANE, "kubectl"),
         ),
-        Tier("cluster", "roll-outs under load on real pods", 400, needs_cluster=True),
+        Tier("cluster", "roll-outs under load on real pods", 1000, CLUSTER_PHASES, needs_cluster=True),
     )
 }
 
 
-@dataclass(frozen=True)
-class Outcome:
-    tier: Tier
-    state: str
-    """passed, failed or not run."""
-    detail: str
-    seconds: float
-    not_passed: tuple[str, ...] = ()
-    """The tests that failed or were skipped, and why, a line each."""
+def is_prepared(tier: Tier) -> bool:
+    """Whether the tier's programs are built. A cluster is always looked at."""
+    return not tier.needs_cluster and all(path.exists() for path in binaries.locate(tier.binaries).values())
 
 
 def prepare(tier: Tier) -> str | None:
     """Meets the tier's needs; returns the reason if that is not possible."""
     if tier.needs_cluster:
         return attempt(tier, [sys.executable, "-m", "tools.stack"])
-    if tier.binaries:
+    if not is_prepared(tier):
         return attempt(tier, [sys.executable, "-m", "tools.localcluster", "binaries", *tier.binaries])
     return None
 
 
 def attempt(tier: Tier, command: list[str]) -> str | None:
-    """Runs a command, its progress shown; returns None, or the last line of what it said."""
+    """Runs a command and shows its progress; returns None, or the last line that it printed."""
     lines: deque[str] = deque(maxlen=1)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
@@ -83,15 +121,38 @@ def attempt(tier: Tier, command: list[str]) -> str | None:
 
 
 def run(tier: Tier, arguments: list[str]) -> Outcome:
-    """Runs one tier's tests under coverage; every line they print is shown behind the tier's name."""
+    """Runs a prepared tier, phase by phase."""
     say(tier, tier.proves)
-    began = time.monotonic()
-    reason = prepare(tier)
-    if reason is not None:
-        return Outcome(tier, "not run", reason, time.monotonic() - began)
-    log = STATE / f"test-{tier.name}.log"
+    before = machine_jiffies()
+    phases = tuple(run_phase(tier, phase, arguments) for phase in tier.phases)
+    return Outcome(tier.name, phases, machine_busy=busy_share(before, machine_jiffies()))
+
+
+def run_phase(tier: Tier, phase: Phase, arguments: list[str]) -> PhaseOutcome:
+    """Runs one phase's tests, under coverage outside a cluster; shows every line that they print."""
+    if len(tier.phases) > 1:
+        say(tier, f"── {phase.title}{f', {phase.workers} workers' if phase.workers else ''}")
+    stem = tier.name if len(tier.phases) == 1 else f"{tier.name}-{phase.title.replace(' ', '-')}"
+    log, times = STATE / f"test-{stem}.log", STATE / f"test-{stem}.times"
     covered = [] if tier.needs_cluster else ["coverage", "run", "-m"]  # in a cluster the code runs elsewhere
-    command = [sys.executable, "-m", *covered, "pytest", f"tests/{tier.name}", *arguments]
+    measured = ["-p", "tools.pytest_times", "--test-times", str(times)]
+    command = [sys.executable, "-m", *covered, "pytest", *measured, *phase.options(), *arguments]
+    began = time.monotonic()
+    code, cpu_seconds = stream(tier, command, log)
+    seconds = time.monotonic() - began
+    output = log.read_text()
+    detail = tier_report.summary(output) or f"pytest ended with code {code}, see {log}"
+    if code == NO_TESTS_COLLECTED and arguments:
+        state, detail = NOTHING_SELECTED, f"no test selected by {' '.join(arguments)}"
+    else:
+        state = FAIL if code else PASS
+    not_passed = tuple(tier_report.NOT_PASSED.findall(output))
+    return PhaseOutcome(phase.title, state, detail, seconds, cpu_seconds, not_passed, read_times(times))
+
+
+def stream(tier: Tier, command: list[str], log: Path) -> tuple[int, float]:
+    """Runs a command, its lines shown and copied to `log`; returns its exit code and the processor seconds of it and
+    of all processes below it that it has waited for."""
     environment = {
         **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         # Tests start a hundred Python programs; compiling what they import takes longer than all else that they do.
@@ -101,18 +162,40 @@ def run(tier: Tier, arguments: list[str]) -> Outcome:
     with (
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
-        ) as tests,
+        ) as process,
         log.open("w") as copy,
     ):
-        assert tests.stdout is not None
-        for line in tests.stdout:
+        assert process.stdout is not None
+        for line in process.stdout:
             say(tier, line.rstrip("\n"))
             copy.write(line)
-    told = log.read_text()
-    counts = RESULT.findall(told)
-    detail = counts[-1].strip() if counts else f"pytest ended with code {tests.returncode}, see {log}"
-    state = "failed" if tests.returncode else "passed"
-    return Outcome(tier, state, detail, time.monotonic() - began, tuple(NOT_PASSED.findall(told)))
+        _, status, usage = os.wait4(process.pid, 0)  # Popen.wait has no resource usage
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_utime + usage.ru_stime
+
+
+def read_times(file: Path) -> tuple[TestTime, ...]:
+    """What `tools.pytest_times` wrote, and removes it; nothing if pytest did not get that far."""
+    if not file.exists():
+        return ()
+    times = json.loads(file.read_text())
+    file.unlink()
+    return tuple(TestTime(**one) for one in times)
+
+
+def machine_jiffies() -> tuple[int, int]:
+    """(busy, all) ticks of all processors since boot; (0, 0) where there is no /proc."""
+    try:
+        fields = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except OSError:
+        return (0, 0)
+    return sum(fields) - fields[3] - fields[4], sum(fields)  # without idle and iowait
+
+
+def busy_share(before: tuple[int, int], after: tuple[int, int]) -> float:
+    """Share of the machine's processor time that was used between two readings of `machine_jiffies`."""
+    every = after[1] - before[1]
+    return (after[0] - before[0]) / every if every > 0 else 0.0
 
 
 def say(tier: Tier, line: str) -> None:
@@ -121,55 +204,71 @@ def say(tier: Tier, line: str) -> None:
 
 
 def run_all(names: list[str], arguments: list[str]) -> list[Outcome]:
-    """Runs the tiers, two at a time where there are two processors, the long ones first."""
+    """Runs the tiers, two at a time where there are two processors, the long ones first. A tier whose programs have to
+    be built waits for them without keeping another from running."""
     ordered = sorted((TIERS[name] for name in names), key=lambda tier: tier.seconds, reverse=True)
-    with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda tier: run(tier, arguments), ordered))
+    with (
+        ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as runners,
+        ThreadPoolExecutor(max_workers=len(ordered)) as builders,
+    ):
+
+        def prepare_and_run(tier: Tier) -> Outcome:
+            began = time.monotonic()
+            reason = prepare(tier)
+            seconds = time.monotonic() - began
+            if reason is not None:
+                return Outcome(tier.name, (), seconds, not_run=reason)
+            return replace(runners.submit(run, tier, arguments).result(), preparation_seconds=seconds)
+
+        started: list[Future[Outcome]] = [
+            runners.submit(run, tier, arguments) if is_prepared(tier) else builders.submit(prepare_and_run, tier)
+            for tier in ordered
+        ]
+        return [one.result() for one in started]
 
 
 def coverage(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "coverage", *arguments], check=False)
 
 
-def report(outcomes: list[Outcome]) -> None:
+def report(outcomes: Sequence[Outcome]) -> None:
     print("\n── tiers")
-    for outcome in outcomes:
-        print(f"  {outcome.tier.name:<13} {outcome.state:<8} {outcome.seconds:5.0f} s  {outcome.detail}")
-        for line in outcome.not_passed:
-            print(f"    {line}")
-    asked = {outcome.tier.name for outcome in outcomes}
+    for line in tier_report.tier_lines(outcomes):
+        print(line)
+    asked = {outcome.tier for outcome in outcomes}
     for name in [name for name in TIERS if name not in asked]:
         target = "make test-cluster" if TIERS[name].needs_cluster else "make test"
         print(f"  {name:<13} not run           not asked for: {target} runs it")
+    for line in tier_report.time_lines(outcomes):
+        print(line)
+    print(f"\n{tier_report.total(outcomes)}")
 
 
-def total(outcomes: list[Outcome]) -> str:
-    """`N passed, N failed` over all tiers."""
-    counted = [re.findall(r"(\d+) (passed|failed|error)", outcome.detail) for outcome in outcomes]
-    sums = Counter[str]()
-    for number, kind in (pair for pairs in counted for pair in pairs):
-        sums["passed" if kind == "passed" else "failed"] += int(number)
-    return f"{sums['passed']} passed, {sums['failed']} failed"
+def has_failed(outcomes: Sequence[Outcome], *, ci: bool) -> bool:
+    """A failed tier, a tier that could not run where `ci` is set, or not one test selected in any tier."""
+    states = {outcome.state for outcome in outcomes}
+    nothing_selected = NOTHING_SELECTED in states and PASS not in states
+    return FAIL in states or (ci and NOT_RUN in states) or nothing_selected
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tiers", nargs="+", choices=list(TIERS), metavar="TIER", help=", ".join(TIERS))
-    parser.add_argument("--pytest", default="", help="further arguments for pytest, in one string")
+    parser.add_argument("--pytest", default="", help="further arguments for pytest, in one string, for every phase")
     options = parser.parse_args()
     STATE.mkdir(exist_ok=True)
     for old in STATE.glob("coverage*"):
         old.unlink()
     outcomes = run_all(options.tiers, options.pytest.split())
+    for outcome in outcomes:
+        file = STATE / f"times-{outcome.tier}.json"
+        file.write_text(json.dumps(tier_report.times_file(outcome), indent=1))
     if measured := [str(path) for path in STATE.glob("coverage-*")]:
         print("\n── coverage", flush=True)
         coverage("combine", "--quiet", *measured)
         coverage("report")
     report(outcomes)
-    print(f"\n{total(outcomes)}")
-    failed = any(outcome.state == "failed" for outcome in outcomes)
-    missing = any(outcome.state == "not run" for outcome in outcomes)
-    return 1 if failed or (missing and os.environ.get("CI")) else 0
+    return 1 if has_failed(outcomes, ci="CI" in os.environ) else 0
 
 
 if __name__ == "__main__":
