@@ -56,7 +56,7 @@ def test_who_waits_is_told_when_it_serves_and_when_it_never_will(
 
     release(namespace, chart, models.better, "Canary")
     assert namespace.get("released")["status"]["serving"]["runID"] == models.better, (
-        "a trial without traffic, decided by the input example, is no end"
+        "a trial, decided by the input example alone, is no end"
     )
     assert differs(namespace, chart) == ""
     written = spec(namespace)
