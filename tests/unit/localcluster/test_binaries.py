@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.localcluster import binaries, building, paths
+from tools.localcluster import binaries, building, paths, progress
 from tools.localcluster.building import Module
 from tools.localcluster.paths import LocalClusterError
 
@@ -148,6 +148,28 @@ def test_two_at_once_build_once_and_the_third_needs_no_go(module: Module, calls:
     assert calls.read_text().count("called") == 2  # `go env` and `go build`, of one of them
     building.ensure(module, lambda _: None)
     assert calls.read_text().count("called") == 2
+
+
+def test_a_second_module_waits_and_shows_which_build_is_at_work(
+    module: Module, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "HEARTBEAT_SECONDS", 0.02)
+    other = replace(module, name="other", programs=(("other", "."),))
+    shutil.copytree(module.source, other.source)
+    building_began, printed = threading.Event(), list[str]()
+
+    def say(line: str) -> None:
+        if line.startswith("building tool"):
+            building_began.set()
+
+    first = threading.Thread(target=building.ensure, args=(module, say))
+    first.start()
+    assert building_began.wait(10)
+    building.ensure(other, printed.append)
+    first.join()
+    assert printed[0] == "waiting to build other …"
+    assert any(line.startswith("waiting to build other: ") and "now building tool" in line for line in printed)
+    assert (other.directory / "other").exists()
 
 
 def test_programs_have_their_own_names_whatever_their_packages_are_called(module: Module, calls: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,39 @@ def test_the_last_line_adds_up_the_tiers_of_this_run_only(tmp_path: Path, monkey
         (tmp_path / f"times-{tier}.json").write_text(json.dumps(times_file(Outcome(tier, phases))))
     os.utime(tmp_path / "times-chart.json", (1000, 1000))  # of an earlier run
     assert ci.total(ci.tier_times(since=2000)) == "10 passed, 2 failed"
+
+
+def test_the_first_stage_that_fails_ends_the_run_and_the_cluster_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = list[str]()
+    codes = {"make test": 2}
+
+    def run_stage(stage: str) -> int:
+        ran.append(stage)
+        return codes.get(stage, 0)
+
+    monkeypatch.setattr(ci, "run_stage", run_stage)
+    seconds = dict[str, float]()
+    assert ci.check(seconds) == 2
+    assert ran == ["make setup", "make lint", "make test", "make down"]
+    assert list(seconds) == ran[:-1]
+    codes.clear()
+    assert ci.check(seconds) == 0
+
+
+def test_the_background_is_ended_with_all_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`nice` here starts a process that outlives its parent unless the whole group is ended."""
+    child = tmp_path / "child"
+    (tmp_path / "nice").write_text(f"#!/bin/sh\nsleep 300 & echo $! > {child}.new; mv {child}.new {child}; wait\n")
+    (tmp_path / "nice").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(ci, "ROOT", tmp_path)
+    monkeypatch.setattr(ci, "LOG", tmp_path / "prepare.log")
+    with ci.preparation(["etcd"]):
+        while not child.exists():
+            time.sleep(0.01)
+    pid = int(child.read_text())
+    while (status := Path(f"/proc/{pid}/stat")).exists() and status.read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    assert "was still at work and was ended" in capsys.readouterr().out
