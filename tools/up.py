@@ -16,7 +16,7 @@ from typing import Any
 
 from examples import breast_cancer
 from tools import budget, kind, prepare
-from tools.cluster import KUBECONFIG, ROOT, STATE, Cluster, CommandError, binaries, run
+from tools.cluster import KUBECONFIG, ROOT, STATE, Cluster, CommandError, binaries
 from tools.localcluster.paths import LocalClusterError
 from tools.prepare import Lane, Machine, Preparation
 from tools.stages import Stages, announcement, say
@@ -96,8 +96,10 @@ def start_cluster(asked: str, machine: Machine) -> None:
 
 
 def load_images() -> dict[str, str]:
-    """Brings the images into the cluster; returns name → reference."""
-    references: dict[str, str] = json.loads(run(tool("tools.images", "build", *IMAGES, "--load", "--json")))
+    """Brings the images into the cluster, its progress shown; returns name → reference."""
+    command = tool("tools.images", "build", *IMAGES, "--load", "--json")
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    references: dict[str, str] = json.loads(done.stdout)
     return references
 
 

@@ -199,8 +199,11 @@ class LocalCluster:
         install(self._plane(owner), self.checkout.state, self.say, [*PARTS, ADAPTER] if adapter else PARTS)
 
     def version(self) -> str:
-        """Of Kubernetes, of this checkout's cluster; empty if there is none."""
-        owner = self._own()
+        """Of Kubernetes, of this checkout's cluster; empty if there is none, or only one that is root's."""
+        try:
+            owner = self._own()
+        except PermissionError:
+            return ""
         return owner.kubernetes if owner else ""
 
     def is_up(self) -> bool:
