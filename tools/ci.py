@@ -30,7 +30,11 @@ GRACE_SECONDS = 30
 
 @contextmanager
 def preparation(names: Sequence[str]) -> Iterator[None]:
-    """Has `tools.prepare` at work meanwhile, in a process group of its own, and ends it. Prints what became of it."""
+    """Has `tools.prepare` at work meanwhile, in a process group of its own, and ends it. Prints what became of it.
+
+    Not in a session of its own: Linux shares the processors out between sessions first (sched_autogroup), and its
+    lower priority would count among its own processes only.
+    """
     if not names:
         yield
         return
@@ -38,7 +42,7 @@ def preparation(names: Sequence[str]) -> Iterator[None]:
     command = ["nice", "-n", "10", sys.executable, "-m", "tools.prepare", *prepare.USES]
     with LOG.open("w") as log:
         background = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, process_group=0
         )
     try:
         yield
