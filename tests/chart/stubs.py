@@ -1,7 +1,7 @@
 """Stand-ins for the charts that fairlead-stack depends on, in archives as `helm dependency build` leaves them.
 
-Each has the name and version that Chart.yaml pins. It renders the values that reach it, and Services and Secrets under
-the names of the real chart: those that our pages and templates rely on.
+Each has the name and version that Chart.yaml pins. It renders the values that reach it, and those objects
+of the real chart, under their names, that our pages and templates rely on.
 """
 
 import io
@@ -33,6 +33,18 @@ apiVersion: v1
 kind: Service
 metadata: {name: "{{ .Release.Name }}-grafana", namespace: "{{ .Release.Namespace }}"}
 spec: {ports: [{name: http-web, port: 80}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: "{{ .Release.Name }}-grafana", namespace: "{{ .Release.Namespace }}"}
+spec:
+  template:
+    spec:
+      containers:
+        - name: grafana
+          env:
+            {{- $secret := ((.Values.grafana).admin).existingSecret | default (printf "%s-grafana" .Release.Name) }}
+            - {name: GF_SECURITY_ADMIN_USER, valueFrom: {secretKeyRef: {name: "{{ $secret }}", key: admin-user}}}
 {{- if not ((.Values.grafana).admin).existingSecret }}
 ---
 apiVersion: v1
@@ -49,18 +61,25 @@ kind: Service
 metadata: {name: "{{ $name }}", namespace: "{{ .Release.Namespace }}"}
 spec: {ports: [{name: otlp-grpc, port: 4317}, {name: otlp-http, port: 4318}, {name: http-query, port: 16686}]}
 """
+FETCHED = shutil.ignore_patterns("charts", "Chart.lock")
+"""What `helm dependency` makes in a chart's directory."""
 OBJECTS = {"kube-prometheus-stack": KUBE_PROMETHEUS_STACK, "jaeger": JAEGER}
 
 
 def with_dependencies(directory: Path) -> Path:
     """A copy of the stack below `directory`, with an archive of each dependency in its `charts`."""
     copy = directory / STACK.name
-    shutil.copytree(STACK, copy, ignore=shutil.ignore_patterns("charts", "Chart.lock"))
-    (copy / "charts").mkdir()
-    for dependency in yaml.safe_load((STACK / "Chart.yaml").read_text())["dependencies"]:
-        name, version = dependency["name"], dependency["version"]
-        (copy / "charts" / f"{name}-{version}.tgz").write_bytes(archive(name, version))
+    shutil.copytree(STACK, copy, ignore=FETCHED)
+    add_dependencies(copy)
     return copy
+
+
+def add_dependencies(chart: Path) -> None:
+    """What `helm dependency update` does, with stand-ins."""
+    (chart / "charts").mkdir()
+    for dependency in yaml.safe_load((chart / "Chart.yaml").read_text())["dependencies"]:
+        name, version = dependency["name"], dependency["version"]
+        (chart / "charts" / f"{name}-{version}.tgz").write_bytes(archive(name, version))
 
 
 def archive(name: str, version: str) -> bytes:
