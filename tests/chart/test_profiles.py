@@ -18,8 +18,9 @@ OTHERS = {
     "ServiceMonitor": "servicemonitor.json",
     "PodMonitor": "podmonitor.json",
     "PrometheusRule": "prometheusrule.json",
+    "HTTPRoute": "httproute.json",
 }
-"""Schemas of the prometheus-operator's CRDs, v0.93.1, descriptions left out."""
+"""Schemas of the prometheus-operator's CRDs, v0.93.1, descriptions left out; of HTTPRoute the part that we use."""
 
 
 @functools.cache

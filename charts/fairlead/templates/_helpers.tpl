@@ -29,7 +29,7 @@ app.kubernetes.io/component: {{ .component }}
 
 {{/* Labels of pods: without the chart's version, so that a new chart restarts only what it changes. */}}
 {{- define "fairlead.podLabels" -}}
-{{- merge (include "fairlead.selectorLabels" . | fromYaml) .root.Values.commonLabels | toYaml -}}
+{{- merge (include "fairlead.selectorLabels" . | fromYaml) (get .root.Values .component).podLabels .root.Values.commonLabels | toYaml -}}
 {{- end -}}
 
 {{- define "fairlead.labels" -}}
@@ -43,13 +43,21 @@ app.kubernetes.io/component: {{ .component }}
 
 {{/* registry/repository:tag, or @digest. Takes (dict "image" {...} "root" $). */}}
 {{- define "fairlead.image" -}}
-{{- $name := .image.repository -}}
-{{- if .image.registry -}}{{- $name = printf "%s/%s" .image.registry $name -}}{{- end -}}
+{{- $name := compact (list (.root.Values.global.imageRegistry | default .image.registry) .image.repository) | join "/" -}}
 {{- if .image.digest -}}
 {{- printf "%s@%s" $name .image.digest -}}
 {{- else -}}
 {{- printf "%s:%s" $name (default .root.Chart.AppVersion .image.tag) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Pull secrets of every pod, as a YAML list of {name}; empty without any. */}}
+{{- define "fairlead.imagePullSecrets" -}}
+{{- $secrets := .Values.imagePullSecrets -}}
+{{- range .Values.global.imagePullSecrets -}}
+{{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) -}}
+{{- end -}}
+{{- with $secrets -}}{{- uniq . | toYaml -}}{{- end -}}
 {{- end -}}
 
 {{- define "fairlead.serviceAccountName" -}}
@@ -107,9 +115,9 @@ serviceAccountName: {{ include "fairlead.serviceAccountName" . }}
 enableServiceLinks: false
 securityContext:
   {{- include "fairlead.podSecurityContext" .root | nindent 2 }}
-{{- with .root.Values.imagePullSecrets }}
+{{- with include "fairlead.imagePullSecrets" .root }}
 imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . }}
@@ -117,6 +125,13 @@ priorityClassName: {{ . }}
 {{- with $values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.topologySpreadConstraints }}
+{{- $selector := dict "labelSelector" (dict "matchLabels" (include "fairlead.selectorLabels" $ | fromYaml)) }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{ merge (deepCopy .) (hasKey . "labelSelector" | ternary dict $selector) | toYaml | nindent 4 | trim }}
+  {{- end }}
 {{- end }}
 {{- with $values.tolerations }}
 tolerations:
@@ -246,6 +261,24 @@ Server-side apply refuses a name that appears twice, so it never does.
 {{- end -}}
 {{- end -}}
 
+{{/* Source of the volume with the authorities of an external MLflow's certificate, as YAML; empty for the system's. Without
+the Secret's other keys, which may be private. */}}
+{{- define "fairlead.mlflowCA" -}}
+{{- if not .Values.mlflow.enabled -}}
+{{- with .Values.mlflow.external -}}
+{{- if and .caConfigMap .caSecret -}}
+{{- fail "mlflow.external: set one of caConfigMap and caSecret" -}}
+{{- end -}}
+{{- $items := list (dict "key" "ca.crt" "path" "ca.crt") -}}
+{{- if .caConfigMap -}}
+{{- dict "configMap" (dict "name" .caConfigMap "items" $items) | toYaml -}}
+{{- else if .caSecret -}}
+{{- dict "secret" (dict "secretName" .caSecret "items" $items) | toYaml -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Of an MLflow that asks for credentials: somebody else's, or this release's with `mlflow.auth`. */}}
 {{- define "fairlead.credentialsSecret" -}}
 {{- if or (not .Values.mlflow.enabled) .Values.mlflow.auth.enabled -}}{{- .Values.mlflow.credentialsSecret -}}{{- end -}}
@@ -281,6 +314,10 @@ $(POD_IP) is filled in by the kubelet: exact, where MLflow's own `10.*` would al
 {{- /* A port-forward may use any local port. */ -}}
 {{- $hosts = concat $hosts (list "localhost" "localhost:*" "127.0.0.1" "127.0.0.1:*" "[::1]" "[[]::1]:*") -}}
 {{- $hosts = concat $hosts (list "$(POD_IP)" "$(POD_IP):5000") -}}
+{{- with .Values.mlflow -}}
+{{- if .ingress.enabled -}}{{- $hosts = concat $hosts .ingress.hosts -}}{{- end -}}
+{{- if .httpRoute.enabled -}}{{- $hosts = concat $hosts .httpRoute.hostnames -}}{{- end -}}
+{{- end -}}
 {{- concat $hosts .Values.mlflow.allowedHosts | uniq | join "," -}}
 {{- end -}}
 
@@ -288,6 +325,29 @@ $(POD_IP) is filled in by the kubelet: exact, where MLflow's own `10.*` would al
 {{- define "fairlead.predictorLabels" -}}
 app.kubernetes.io/name: fairlead-predictor
 app.kubernetes.io/component: predictor
+{{- end -}}
+
+{{/* Hosts of a component's routes, for notes; empty without any. The context is the component's values. */}}
+{{- define "fairlead.hosts" -}}
+{{- $hosts := concat (ternary .ingress.hosts list .ingress.enabled) (ternary .httpRoute.hostnames list .httpRoute.enabled) -}}
+{{- with uniq $hosts }} at {{ join " and " . }}, or{{ end -}}
+{{- end -}}
+
+{{- define "fairlead.monitoringNamespace" -}}
+{{- .Values.monitoring.namespace | default .Release.Namespace -}}
+{{- end -}}
+
+{{/* What every endpoint of a monitor has in common, but for relabelings. The context is monitoring. */}}
+{{- define "fairlead.scrape" -}}
+path: /metrics
+interval: {{ .interval }}
+{{- with .scrapeTimeout }}
+scrapeTimeout: {{ . }}
+{{- end }}
+{{- with .metricRelabelings }}
+metricRelabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* Not empty if there is a pod of `helm test`. */}}
