@@ -32,6 +32,14 @@ LONGEST = ("test_dashboards", "test_tutorial", "test_canary.py", "test_canary_by
 """Files whose tests begin first, so that no worker is left with a long one at the end."""
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuses a pytest with which pytest-xdist loses sight of groups: their tests would disturb each other."""
+    if getattr(session.config.option, "loadgroup", False):
+        alone = [one.nodeid for one in session.items if one.get_closest_marker("xdist_group") and "@" not in one.nodeid]
+        if alone:
+            raise pytest.UsageError(f"pytest-xdist ignores the group of {alone[0]}: is pytest newer than it supports?")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False  # workers take the tests in the order below
