@@ -61,7 +61,7 @@ def single(name: str, workers: int = 0) -> tuple[Phase, ...]:
 
 
 CLUSTER_PHASES = (
-    Phase("side by side", ("tests/cluster/parallel",), workers=8),
+    Phase("side by side", ("tests/cluster/parallel",), workers=4),
     Phase("outages", ("tests/cluster/outages",)),
     Phase("alone", ("tests/cluster/alone",)),
     Phase("logs", ("tests/cluster/last",)),

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -22,13 +21,6 @@ def busy(rows: Sequence[Sequence[float]], labels: Sequence[str]) -> Any:
     """Looks at 100,000 rows for each that it is asked about: seven milliseconds of a core."""
     many = np.repeat(np.array(rows), COPIES // 2, axis=0)
     return KNeighborsClassifier(algorithm="brute").fit(many, np.repeat(labels, COPIES // 2))
-
-
-def slow(rows: Sequence[Sequence[float]], labels: Sequence[str]) -> Any:
-    """Takes a root of each of 28 million powers for each row that it is asked about: a third of a second by itself."""
-    many = np.repeat(np.array(rows), COPIES, axis=0)
-    neighbours = KNeighborsClassifier(algorithm="brute", p=3)
-    return VotingClassifier([(f"again{n}", neighbours) for n in range(4)]).fit(many, np.repeat(labels, COPIES))
 
 
 def refusing(rows: Sequence[Sequence[float]], labels: Sequence[str]) -> Any:

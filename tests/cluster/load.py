@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+READY_PORT = 9000
+"""As in the script."""
 SCRIPT = Path(__file__).with_name("load_script.py")
 
 
@@ -47,7 +49,7 @@ def load_pod(namespace: str, image: str, arguments: list[str]) -> dict[str, Any]
         "command": arguments,
         "securityContext": security,
         "volumeMounts": [{"name": "script", "mountPath": "/script"}],
-        "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/load-started"]}, "periodSeconds": 1},
+        "readinessProbe": {"tcpSocket": {"port": READY_PORT}, "periodSeconds": 1},
     }
     return {
         "apiVersion": "v1",

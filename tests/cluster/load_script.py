@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 AFTER_SECONDS = 5.0
 CLIENTS = 8
 STOP = Path("/tmp/load-stop")
-STARTED = Path("/tmp/load-started")
-"""The pod's readiness probe looks for it: nobody rolls anything before the load is on."""
+READY_PORT = 9000
+"""Open from the begin of the load: the pod's readiness probe connects to it, so that nothing is rolled out earlier."""
 
 
 @dataclass
@@ -111,7 +111,7 @@ def await_name(host: str, deadline: float) -> None:
 def main() -> int:
     url, awaited, rate, limit_seconds, *bodies = sys.argv[1:]
     await_name(urlsplit(url).hostname or "", time.monotonic() + float(limit_seconds))
-    STARTED.touch()
+    ready = socket.create_server(("", READY_PORT))
     tally, stop = Tally(awaited), threading.Event()
     per_client = float(rate) / CLIENTS
     encoded = [body.encode() for body in bodies]
@@ -124,6 +124,7 @@ def main() -> int:
     stop.set()
     for client in clients:
         client.join(15)
+    ready.close()
     seconds = time.monotonic() - began
     summary = {
         "settled": tally.settled(),

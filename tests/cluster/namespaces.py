@@ -30,8 +30,8 @@ class Namespace:
         self.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(manifest))
 
     def deploy(self, name: str, run_id: str, **spec: Any) -> None:
-        """Applies a ModelDeployment that names a run; a field that is None is left out."""
-        spec = {"model": {"runID": run_id}, "replicas": 2, "rollout": {"progressDeadlineSeconds": 300}} | spec
+        """Applies a ModelDeployment of one replica that names a run; a field that is None is left out."""
+        spec = {"model": {"runID": run_id}, "replicas": 1, "rollout": {"progressDeadlineSeconds": 300}} | spec
         spec = {key: value for key, value in spec.items() if value is not None}
         metadata = {"name": name, "namespace": self.name}
         self.apply(

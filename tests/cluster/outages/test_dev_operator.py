@@ -37,7 +37,7 @@ def test_a_saved_file_restarts_it_and_the_cluster_has_its_own_back(
             os.utime(SOURCE)
             await_line(lines, "plan.py changed")
             await_line(lines, '"Operator started"')
-            namespace.deploy("ours", run_id, replicas=1)
+            namespace.deploy("ours", run_id)
             namespace.await_("ours", "Ready")
         finally:
             process.send_signal(signal.SIGTERM)

@@ -62,8 +62,8 @@ def upgraded(cluster: Cluster, models: Models, tmp_path_factory: pytest.TempPath
     everything, own = Namespace(cluster, NAMESPACE), authority.issue("operator")
     files = {"ca.crt": authority.path, "tls.crt": own.certificate, "tls.key": own.key}
     with new_namespace(cluster, f"t-{secrets.token_hex(4)}") as namespace:
-        namespace.deploy("kept", models.good)
-        namespace.deploy("orphan", models.good, replicas=1)
+        namespace.deploy("kept", models.good, replicas=2)
+        namespace.deploy("orphan", models.good)
         for name in ("kept", "orphan"):
             namespace.await_(name, "UpToDate")
         before = namespace.serving_uids("kept", models.good)

@@ -42,8 +42,8 @@ class Outage:
 def outage(cluster: Cluster, models: Models) -> Iterator[Outage]:
     with new_namespace(cluster, f"t-{secrets.token_hex(4)}") as namespace:
         namespace.apply(CLAIM | {"metadata": {"name": "bundles", "namespace": namespace.name}})
-        namespace.deploy("kept", models.good, cache=CACHE, replicas=1)
-        namespace.deploy("alone", models.good)
+        namespace.deploy("kept", models.good, cache=CACHE)
+        namespace.deploy("alone", models.good, replicas=2)
         wanted = str(models.train("logistic_regression")["run_id"])  # one that the operator has never resolved
         for name in ("kept", "alone"):
             namespace.await_(name, "UpToDate")
@@ -51,7 +51,7 @@ def outage(cluster: Cluster, models: Models) -> Iterator[Outage]:
         before = namespace.serving_uids("alone", models.good)
         with namespace.watch("alone") as recording:
             with without_mlflow(cluster):
-                namespace.deploy("alone", wanted)
+                namespace.deploy("alone", wanted, replicas=2)
                 namespace.kubectl("delete", "pod", first["metadata"]["name"])
                 namespace.await_("alone", "ModelResolved=Unknown")
                 unresolved = namespace.condition("alone", "ModelResolved")

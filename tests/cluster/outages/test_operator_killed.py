@@ -23,7 +23,7 @@ def step_of(state: Any) -> int | None:
 def test_no_request_fails_and_nothing_is_lost(
     cluster: Cluster, namespace: Namespace, models: Models, example_body: str
 ) -> None:
-    namespace.deploy("tried", models.good, rollout=CANARY)
+    namespace.deploy("tried", models.good, rollout=CANARY, replicas=2)
     namespace.deploy("rolled", models.good)
     for name in ("tried", "rolled"):
         namespace.await_(name, "UpToDate")
@@ -35,7 +35,7 @@ def test_no_request_fails_and_nothing_is_lost(
         namespace.watch("rolled") as rolled,
         namespace.load("tried", models.better, example_body, rate=60) as load,
     ):
-        namespace.deploy("tried", models.better, rollout=CANARY)
+        namespace.deploy("tried", models.better, rollout=CANARY, replicas=2)
         killed_at: list[int] = []
         for expected in range(len(CANARY["steps"])):
             tried.await_state(lambda state, step=expected: step_of(state) == step, 120)

@@ -9,10 +9,10 @@ ROLLOUT = {"strategy": "Canary", "steps": [0, 50], "stepSeconds": 6, "minRequest
 
 
 def test_a_canary_waits_says_so_and_goes_on(cluster: Cluster, namespace: Namespace, models: Models) -> None:
-    namespace.deploy("blind", models.good, rollout=ROLLOUT, replicas=1)
+    namespace.deploy("blind", models.good, rollout=ROLLOUT)
     namespace.await_("blind", "UpToDate")
     with without_prometheus(cluster):
-        namespace.deploy("blind", models.better, rollout=ROLLOUT, replicas=1)
+        namespace.deploy("blind", models.better, rollout=ROLLOUT)
         namespace.await_("blind", '{.status.conditions[?(@.type=="UpToDate")].reason}=AnalysisUnavailable')
         status = namespace.get("blind")["status"]
         assert (status["candidate"]["step"], status.get("rejected", [])) == (1, [])

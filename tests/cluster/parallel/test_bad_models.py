@@ -53,7 +53,7 @@ def rejected(models: Models) -> Iterator[dict[str, Rejected]]:
     """All cases, deployed together: each is a ModelDeployment of its own."""
     with new_namespace(models.cluster, f"t-{secrets.token_hex(4)}") as namespace, ExitStack() as stack:
         for case in CASES:
-            namespace.deploy(case.name, models.good, replicas=1)
+            namespace.deploy(case.name, models.good)
         bad = {case.name: case.make(models) for case in CASES}
         for case in CASES:
             namespace.await_(case.name, "UpToDate")
@@ -67,7 +67,7 @@ def rejected(models: Models) -> Iterator[dict[str, Rejected]]:
             for case in CASES
         }
         for case in CASES:
-            namespace.deploy(case.name, bad[case.name], replicas=1)
+            namespace.deploy(case.name, bad[case.name])
         for case in CASES:
             namespace.await_(case.name, "UpToDate=False")
             namespace.await_(case.name, "Stalled")
@@ -93,7 +93,7 @@ def test_the_old_pods_keep_serving_and_a_good_run_recovers(
     assert found.recording.ready() == {"True"}
     found.recording.assert_honest()
 
-    namespace.deploy(case.name, models.better, replicas=1)
+    namespace.deploy(case.name, models.better)
     namespace.await_(case.name, f"{{.status.serving.runID}}={models.better}")
     namespace.await_(case.name, "UpToDate")
     assert namespace.condition(case.name, "Stalled") is None
@@ -118,7 +118,7 @@ def test_a_first_model_that_is_bad_stalls_and_pickle_serves_when_it_is_allowed(
     namespace: Namespace, models: Models
 ) -> None:
     run_id = models.pickled()
-    namespace.deploy("first", run_id, replicas=1)
+    namespace.deploy("first", run_id)
     namespace.await_("first", "Stalled")
     selector = "--selector=fairlead.dev/model-deployment=first"
     namespace.kubectl("wait", "--for=delete", "pod", selector, "--timeout=60s")
@@ -126,14 +126,14 @@ def test_a_first_model_that_is_bad_stalls_and_pickle_serves_when_it_is_allowed(
     assert namespace.condition("first", "Ready")["status"] == "False"
     assert namespace.condition("first", "Ready")["reason"] == "ModelRefused"
 
-    namespace.deploy("first", run_id, model={"runID": run_id, "allowPickle": True}, replicas=1)
+    namespace.deploy("first", run_id, model={"runID": run_id, "allowPickle": True})
     namespace.await_("first", "UpToDate")
 
 
 def test_a_model_that_its_pod_cannot_hold_is_refused_before_it_is_killed(namespace: Namespace, models: Models) -> None:
     """One that scikit-learn has to be loaded for; the same model, compiled, would fit."""
     model = {"runID": models.pickled(), "allowPickle": True}
-    namespace.deploy("tight", "", model=model, resources={"limits": {"memory": "100Mi"}}, replicas=1)
+    namespace.deploy("tight", "", model=model, resources={"limits": {"memory": "100Mi"}})
     namespace.await_("tight", '{.status.conditions[?(@.type=="UpToDate")].reason}=ModelRefused')
     message = namespace.condition("tight", "UpToDate")["message"]
     assert "this container may use 100Mi" in message

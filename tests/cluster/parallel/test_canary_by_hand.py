@@ -21,20 +21,6 @@ def on_trial(namespace: Namespace, models: Models, name: str, rollout: dict[str,
     namespace.await_(name, "{.status.candidate.weightPercent}=50")
 
 
-def test_suspending_freezes_it_and_an_annotation_aborts_it(namespace: Namespace, models: Models) -> None:
-    on_trial(namespace, models, "aborted", LONG)
-    deploy(namespace, "aborted", models.better, LONG, suspend=True)
-    namespace.await_("aborted", '{.status.conditions[?(@.type=="UpToDate")].reason}=Suspended')
-    assert namespace.get("aborted")["status"]["candidate"]["weightPercent"] == 50
-    deploy(namespace, "aborted", models.better, LONG)
-    namespace.await_("aborted", "{.status.candidate.weightPercent}=50")
-
-    namespace.kubectl("annotate", "modeldeployment", "aborted", f"fairlead.dev/abort={models.better}")
-    namespace.await_("aborted", "Stalled")
-    status = namespace.get("aborted")["status"]
-    assert (status["rejected"][0]["reason"], status["serving"]["runID"]) == ("Aborted", models.good)
-
-
 def test_deleted_in_the_middle_nothing_is_left(namespace: Namespace, models: Models) -> None:
     on_trial(namespace, models, "gone", LONG)
     namespace.kubectl("delete", "modeldeployment", "gone", "--timeout=60s")

@@ -55,7 +55,9 @@ def test_who_waits_is_told_when_it_serves_and_when_it_never_will(
     assert namespace.get("released")["status"]["serving"]["runID"] == models.good
 
     release(namespace, chart, models.better, "Canary")
-    assert namespace.get("released")["status"]["serving"]["runID"] == models.better, "a trial is no end"
+    assert namespace.get("released")["status"]["serving"]["runID"] == models.better, (
+        "a trial, decided by the input example alone, is no end"
+    )
     assert differs(namespace, chart) == ""
     written = spec(namespace)
 

@@ -100,8 +100,8 @@ def test_a_model_that_cannot_be_loaded_leaves_the_one_that_serves(
 
 
 def test_pods_that_are_deleted_or_restarted_come_back_with_what_serves(namespace: Namespace, models: Models) -> None:
-    started(namespace, "lasting", models.good)
-    started(namespace, "lasting", models.better)
+    started(namespace, "lasting", models.good, replicas=2)
+    started(namespace, "lasting", models.better, replicas=2)
 
     first, second = (pod["metadata"]["name"] for pod in alive(namespace, "lasting"))
     namespace.kubectl("delete", "pod", first, "--wait=true")

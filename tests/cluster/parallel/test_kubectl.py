@@ -76,8 +76,8 @@ def rows(data: Data, tmp_path: Path) -> str:
 def deployed(models: Models) -> Iterator[Namespace]:
     """Models that serve, that were refused, and whose pods do not start, side by side for tests that only look."""
     with new_namespace(models.cluster, f"t-{secrets.token_hex(4)}") as namespace:
-        namespace.deploy("fraud", models.good, replicas=1)
-        namespace.deploy("refused", models.pickled(), replicas=1)
+        namespace.deploy("fraud", models.good)
+        namespace.deploy("refused", models.pickled())
         for case, (spec, _, _) in TROUBLE.items():
             namespace.deploy(case, models.good, replicas=1, **spec)
         namespace.await_("fraud", "UpToDate")
@@ -151,7 +151,7 @@ def test_why_a_quota(namespace: Namespace, models: Models, plugin: Plugin) -> No
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     namespace.apply(quota | {"metadata": {"name": "none", "namespace": namespace.name}})
     namespace.kubectl("wait", "--for=jsonpath={.status.hard.pods}=0", "resourcequota/none", "--timeout=30s")
-    namespace.deploy("fraud", models.good, replicas=1)
+    namespace.deploy("fraud", models.good)
     found = eventually_unhealthy(plugin, "fraud", namespace)
     assert (found["reason"], "quota" in found["likely"]) == ("ReplicaFailure", True)
 
@@ -159,9 +159,9 @@ def test_why_a_quota(namespace: Namespace, models: Models, plugin: Plugin) -> No
 @pytest.fixture
 def trial(namespace: Namespace, models: Models) -> Namespace:
     """A canary at its second step, which it will not leave by itself."""
-    namespace.deploy("fraud", models.good, rollout=HOLD, replicas=1)
+    namespace.deploy("fraud", models.good, rollout=HOLD)
     namespace.await_("fraud", "UpToDate")
-    namespace.deploy("fraud", models.better, rollout=HOLD, replicas=1)
+    namespace.deploy("fraud", models.better, rollout=HOLD)
     namespace.await_("fraud", "{.status.candidate.step}=1")
     return namespace
 
@@ -187,7 +187,14 @@ def test_a_canary_is_seen_asked_and_promoted(trial: Namespace, models: Models, p
     assert plugin("promote", "fraud", *here, "--yes").code == 2, "there is nothing on trial any more"
 
 
-def test_a_canary_is_aborted(trial: Namespace, models: Models, plugin: Plugin) -> None:
+def test_a_canary_is_frozen_by_suspending_and_aborted(trial: Namespace, models: Models, plugin: Plugin) -> None:
+    trial.deploy("fraud", models.better, rollout=HOLD, suspend=True)
+    trial.await_("fraud", '{.status.conditions[?(@.type=="UpToDate")].reason}=Suspended')
+    assert trial.get("fraud")["status"]["candidate"]["weightPercent"] == 50
+    trial.deploy("fraud", models.better, rollout=HOLD)
+    trial.await_("fraud", "{.status.candidate.weightPercent}=50")
+    trial.await_("fraud", '{.status.conditions[?(@.type=="UpToDate")].reason}=RolloutInProgress')
+
     assert plugin("abort", "fraud", "-n", trial.name, "--yes").code == 0
     trial.await_("fraud", "Stalled")
     assert trial.get("fraud")["status"]["serving"]["runID"] == models.good
@@ -198,7 +205,7 @@ def test_a_canary_is_aborted(trial: Namespace, models: Models, plugin: Plugin) -
 
 def test_going_back_to_the_run_before(namespace: Namespace, models: Models, plugin: Plugin) -> None:
     for run_id in (models.good, models.better):
-        namespace.deploy("fraud", run_id, replicas=1)
+        namespace.deploy("fraud", run_id)
         namespace.await_("fraud", "UpToDate")
     dry = plugin("rollback", "fraud", "-n", namespace.name, "--dry-run")
     assert models.good in dry.out
@@ -215,7 +222,7 @@ def test_going_back_along_an_alias(namespace: Namespace, models: Models, plugin:
     registered = {"model_name": name, "alias": "champion", "plots": False}
     runs = [models.train("logistic_regression", **registered)["run_id"]]
     model = {"uri": f"models:/{name}@champion"}
-    namespace.deploy("fraud", "", model=model, replicas=1)
+    namespace.deploy("fraud", "", model=model)
     namespace.await_("fraud", "UpToDate")
     runs.append(models.train("logistic_regression", hyperparameters={"C": 0.1}, **registered)["run_id"])
     namespace.await_("fraud", f"{{.status.serving.runID}}={runs[1]}")
@@ -251,7 +258,7 @@ def test_what_waits_for_approval_is_let_in(namespace: Namespace, models: Models,
     registered = {"model_name": name, "alias": "champion", "plots": False}
     models.train("logistic_regression", **registered)
     model = {"uri": f"models:/{name}@champion", "updatePolicy": "Manual"}
-    namespace.deploy("fraud", "", model=model, replicas=1)
+    namespace.deploy("fraud", "", model=model)
     namespace.await_("fraud", "UpToDate")
     watch = [
         "kubectl",

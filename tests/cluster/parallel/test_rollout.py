@@ -34,11 +34,11 @@ def test_predictions_through_the_service_equal_scikit_learns_own_and_columns_say
 
 def test_a_new_run_under_load_loses_no_request(namespace: Namespace, models: Models, example_body: str) -> None:
     old, new = models.good, models.better
-    namespace.deploy("rolling", old)
+    namespace.deploy("rolling", old, replicas=2)
     namespace.await_("rolling", "UpToDate")
 
     with namespace.watch("rolling") as recording, namespace.load("rolling", new, example_body) as load:
-        namespace.deploy("rolling", new)
+        namespace.deploy("rolling", new, replicas=2)
         namespace.await_("rolling", "UpToDate")
         assert namespace.get("rolling")["status"]["serving"]["runID"] == new
         result = load.result()
@@ -51,17 +51,17 @@ def test_a_new_run_under_load_loses_no_request(namespace: Namespace, models: Mod
     assert recording.ready() == {"True"}
 
 
-def test_five_roll_outs_in_a_row_lose_no_request_and_history_is_bounded(
+def test_four_roll_outs_in_a_row_lose_no_request_and_history_is_bounded(
     namespace: Namespace, models: Models, example_body: str
 ) -> None:
     runs = (models.good, models.better)
-    namespace.deploy("often", runs[0], historyLimit=3)
+    namespace.deploy("often", runs[0], historyLimit=2)
     namespace.await_("often", "UpToDate")
     with namespace.load("often", "none", example_body, rate=60, limit_seconds=600) as load:
-        for number in range(1, 6):
-            namespace.deploy("often", runs[number % 2], historyLimit=3)
+        for number in range(1, 5):
+            namespace.deploy("often", runs[number % 2], historyLimit=2)
             namespace.await_("often", f"{{.status.serving.runID}}={runs[number % 2]}")
         result = load.stop()
     assert result["failures"] == 0, result["examples"]
     history = namespace.get("often")["status"]["history"]
-    assert [entry["verdict"] for entry in history] == ["Replaced"] * 3, "bounded by historyLimit"
+    assert [entry["verdict"] for entry in history] == ["Replaced"] * 2, "bounded by historyLimit"
