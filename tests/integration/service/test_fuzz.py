@@ -16,6 +16,7 @@ from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
 
 from fairlead_service.api.services import Commands
+from tests.examples import examples
 from tests.integration.service.conftest import ServerProcess, StartServer
 from tests.integration.service.sockets import BODY, RIGHT, Answer, Peer, complaints, request
 from tests.unit.service.support import FEATURES, RUN_A, X, api_settings, fake, running
@@ -104,7 +105,7 @@ def check(path: str, status: int, headers: dict[str, str], body: bytes) -> None:
 
 
 @pytest.mark.parametrize("path", ["/predict", "/invocations", f"/v2/models/{RUN_A}/infer"])
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_body_is_answered(server: ServerProcess, path: str, data: st.DataObject) -> None:
     body = data.draw(bodies(path))
@@ -115,7 +116,7 @@ def test_any_body_is_answered(server: ServerProcess, path: str, data: st.DataObj
         assert peer.send(request()).answer().json() == RIGHT
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(
     st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([request(), BODY, b"\r\n", b"GET / HTTP/1.1\r\n"]))),
     st.data(),
@@ -141,7 +142,7 @@ async def api(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.A
 async def test_any_training_is_answered(api: httpx.AsyncClient) -> None:
     drawn: list[bytes] = []
 
-    @settings(max_examples=300, database=None)
+    @settings(max_examples=examples(300), database=None)
     @given(bodies("/train"))
     def draw(body: bytes) -> None:
         drawn.append(body)
@@ -181,7 +182,7 @@ def test_answers_are_as_the_openapi_document_says(
     for strategy in cases:
 
         @settings(
-            max_examples=20,
+            max_examples=examples(20),
             deadline=None,
             derandomize=True,
             database=None,

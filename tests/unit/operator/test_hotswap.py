@@ -13,6 +13,7 @@ from fairlead_operator.api import ModelRef, Reason
 from fairlead_operator.contract import FINAL_REASONS
 from fairlead_operator.hotswap import POLL_SECONDS, RETRY_SECONDS, Failure, Load, Pod, Step, proceed, settle
 from fairlead_operator.reports import FailedLoad, Info, Loading
+from tests.examples import examples
 from tests.unit.operator.samples import NOW, RUNS, model
 from tests.unit.operator.servers import CORRUPT, FLAKY, GOOD, LOAD_TICKS, SLOW, FakeServer
 
@@ -267,7 +268,7 @@ def lived(pods: int, fates: dict[str, str], history: list[tuple[str, Any]]) -> W
 
 
 @given(st.integers(0, 9), FATES, st.lists(EVENTS, max_size=30))
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_any_history_ends_with_one_model_in_all_pods(pods: int, fates: dict[str, str], history: list[Any]) -> None:
     world = lived(pods, fates, history)
     world.settle()
@@ -281,7 +282,7 @@ def test_any_history_ends_with_one_model_in_all_pods(pods: int, fates: dict[str,
 
 
 @given(st.integers(1, 9), st.sampled_from([GOOD, FLAKY]), st.lists(EVENTS, max_size=30))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_a_good_model_serves_in_the_end(pods: int, fate: str, history: list[Any]) -> None:
     world = lived(pods, {OLD.run_id: GOOD, NEW.run_id: fate, THIRD.run_id: GOOD}, history)
     world.want(NEW)

@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import os
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,6 +26,7 @@ from fairlead_operator.kube import KubeError
 from fairlead_operator.settings import Settings
 from fairlead_operator.store import Key
 from fairlead_operator.verdicts import place
+from tests.examples import examples
 from tests.unit.operator.fake import UNKNOWN, WORSE, FakeAnalyst, FakeCluster, FakePods, FakeRegistry
 from tests.unit.operator.samples import NOW, RUNS, raw
 from tests.unit.operator.servers import CORRUPT, CRASHING, FLAKY, GOOD, SLOW
@@ -34,7 +34,7 @@ from tests.unit.operator.servers import CORRUPT, CRASHING, FLAKY, GOOD, SLOW
 KEY = Key("ml", "fraud")
 SETTINGS = Settings(predictor_image="predictor:1", mlflow_tracking_uri="http://mlflow:5000")
 DEADLINE = 60
-HISTORIES = int(os.environ.get("FAIRLEAD_HISTORIES", "120"))
+HISTORIES = examples(120)
 """Random histories a property; thousands are a matter of minutes."""
 QUIET = timedelta(seconds=DEADLINE + 10)
 """If nothing has happened for so long, nothing will."""
@@ -713,7 +713,7 @@ MODELS_ALONE = st.lists(
 
 
 @given(FATES, MODELS_ALONE, st.integers(1, 5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_where_only_models_change_no_pod_does(fates: dict[str, str], history: list[Any], replicas: int) -> None:
     async def run() -> None:
         world = await swapping(fates | {RUNS[3]: GOOD}, replicas)

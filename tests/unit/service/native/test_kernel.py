@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 from fairlead_service import native
 from fairlead_service.models.backends.native.program import MISSING_LEFT, NODE
 from fairlead_service.native import NativeUnavailableError, forest
+from tests.examples import examples
 
 ANY = st.floats(width=64)
 STUMP = np.array([(0.5, 0, 1), (0, -1, 0), (0, -1, 1)], NODE)
@@ -43,7 +44,7 @@ def test_expit_is_scipys_on_millions_of_values() -> None:
     assert np.isnan(missing).all()
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     matrix=arrays(np.float64, st.tuples(st.integers(0, 9), st.integers(1, 9)), elements=st.floats(-1e9, 1e9)),
     width=st.integers(1, 4),
@@ -59,7 +60,7 @@ def test_sparse_products_are_scipys(matrix: Any, width: int, seed: int, order: A
     assert raw.tobytes() == np.ascontiguousarray(csr_matrix(matrix) @ coef.T).tobytes()
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(value=ANY, threshold=ANY, float32=st.booleans(), missing_left=st.booleans(), n=st.sampled_from([1, 9]))
 def test_a_split_is_decided_as_scikit_learn_decides_it(
     value: float, threshold: float, float32: bool, missing_left: bool, n: int

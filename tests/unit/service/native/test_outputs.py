@@ -13,12 +13,13 @@ from sklearn.utils.extmath import softmax
 from fairlead_service.models.backends import Want
 from fairlead_service.models.backends.native.outputs import build_output
 from fairlead_service.models.backends.native.program import Output, ProgramError
+from tests.examples import examples
 
 ALL = Want(probabilities=True, scores=True)
 SCORES = st.floats(-800, 800) | st.sampled_from([0.0, -0.0, 1e308, -1e308])
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(raw=arrays(np.float64, st.tuples(st.integers(1, 20), st.integers(2, 12)), elements=SCORES))
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_softmax_is_scikit_learns_in_both_memory_orders(raw: Any, order: Any) -> None:
@@ -35,7 +36,7 @@ def test_softmax_is_scikit_learns_in_both_memory_orders(raw: Any, order: Any) ->
     assert outputs.predictions.tolist() == np.argmax(before, axis=1).tolist()
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(scores=arrays(np.float64, st.integers(1, 20), elements=SCORES), positive=st.booleans())
 @pytest.mark.parametrize(("kind", "loss"), [("expit", HalfBinomialLoss()), ("expit_twice", ExponentialLoss())])
 def test_two_classes_have_scikit_learns_probabilities(kind: Any, loss: Any, scores: Any, positive: bool) -> None:

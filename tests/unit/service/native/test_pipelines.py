@@ -18,6 +18,7 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, Sta
 from sklearn.tree import DecisionTreeRegressor
 
 from fairlead_service.loading.compile import NotCompiled, compile_model
+from tests.examples import examples
 from tests.unit.service.native import generated
 from tests.unit.service.native.compared import difference, difference_together, open_native
 
@@ -58,7 +59,7 @@ def check(data: st.DataObject, model: Any, width: int, missing: bool, directory:
     assert difference_together(model, backend, [rows[:1], *requests, rows, rows[1:2], rows[2:4]]) is None
 
 
-@settings(_SETTINGS, max_examples=150)
+@settings(_SETTINGS, max_examples=examples(150))
 @given(st.data(), st.integers(2, 6), st.booleans(), st.sampled_from(LINEAR), st.integers(2, 3))
 def test_linear_behind_columns_equal(
     tmp_path_factory: Any, data: st.DataObject, width: int, missing: bool, final: Any, classes: int
@@ -77,7 +78,7 @@ def test_linear_behind_columns_equal(
     check(data, model, width, missing, tmp_path_factory.mktemp("pipeline") / "bundle")
 
 
-@settings(_SETTINGS, max_examples=25)
+@settings(_SETTINGS, max_examples=examples(25))
 @given(st.data(), st.integers(2, 5), st.booleans(), st.sampled_from(TREES))
 def test_trees_behind_columns_equal(
     tmp_path_factory: Any, data: st.DataObject, width: int, missing: bool, final: Any
@@ -88,7 +89,7 @@ def test_trees_behind_columns_equal(
     check(data, model, width, missing, tmp_path_factory.mktemp("pipeline") / "bundle")
 
 
-@settings(_SETTINGS, max_examples=40)
+@settings(_SETTINGS, max_examples=examples(40))
 @given(st.data(), st.booleans(), st.sampled_from([*LINEAR, RidgeClassifier()]))
 def test_columns_by_name_equal(tmp_path_factory: Any, data: st.DataObject, missing: bool, final: Any) -> None:
     some = st.lists(st.sampled_from(NAMES), min_size=1, max_size=5, unique=True)

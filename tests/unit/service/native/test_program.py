@@ -22,6 +22,7 @@ from fairlead_service.models.backends.native.program import (
     read,
 )
 from fairlead_service.models.backends.native.trees import build_trees
+from tests.examples import examples
 
 
 def compiled(kind: Any = RandomForestClassifier) -> Compiled:
@@ -147,7 +148,7 @@ def test_records_that_do_not_fit_their_arrays_are_refused() -> None:
             build_trees(record, WHOLE | change, n_features)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(data=st.binary(min_size=0, max_size=16 * 12), roots=st.lists(st.integers(-1, 12), min_size=1, max_size=4))
 def test_random_bytes_are_refused_or_evaluated(data: bytes, roots: list[int]) -> None:
     """Whatever passes the checks ends, and answers with a leaf."""

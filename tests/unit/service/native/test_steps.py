@@ -26,6 +26,7 @@ from fairlead_service.loading.compile import NotCompiled, compile_model
 from fairlead_service.models.backends.native.program import ProgramError
 from fairlead_service.models.backends.native.steps import Step
 from fairlead_service.models.backends.native.transforms import build_steps
+from tests.examples import examples
 from tests.unit.service.native import generated
 from tests.unit.service.native.compared import steps_of
 
@@ -58,14 +59,14 @@ def check(pipeline: Any, matrix: Any) -> None:
     assert matrix.tobytes() == before
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=examples(70), deadline=None)
 @given(st.data(), generated.scalers(), st.integers(0, 9))
 def test_scalers_equal(data: st.DataObject, scaler: Any, seed: int) -> None:
     pipeline = fitted(scaler, matrix=generated.training(WIDTH, seed, missing=False))
     check(pipeline, data.draw(generated.matrices(WIDTH, missing=True)))
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=examples(70), deadline=None)
 @given(st.data(), generated.imputers(), st.integers(0, 9), st.booleans())
 def test_imputers_equal(data: st.DataObject, imputer: Any, seed: int, empty: bool) -> None:
     matrix = generated.training(WIDTH, seed, missing=True)
@@ -74,7 +75,7 @@ def test_imputers_equal(data: st.DataObject, imputer: Any, seed: int, empty: boo
     check(fitted(imputer, matrix=matrix), data.draw(generated.matrices(WIDTH, missing=True)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.data(), st.sampled_from([0, -1.0, 3]), st.booleans())
 def test_imputers_of_a_number_equal(data: st.DataObject, marker: Any, indicator: bool) -> None:
     imputer = SimpleImputer(missing_values=marker, add_indicator=indicator)
@@ -82,7 +83,7 @@ def test_imputers_of_a_number_equal(data: st.DataObject, marker: Any, indicator:
     check(pipeline, data.draw(generated.matrices(WIDTH, missing=data.draw(st.booleans()))))
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=examples(70), deadline=None)
 @given(st.data(), st.one_of(generated.one_hot(), generated.ordinal()), st.integers(0, 9), st.booleans())
 def test_encoders_equal(data: st.DataObject, encoder: Any, seed: int, missing: bool) -> None:
     matrix = generated.training(2, seed, missing)
@@ -91,7 +92,7 @@ def test_encoders_equal(data: st.DataObject, encoder: Any, seed: int, missing: b
     check(pipeline, data.draw(generated.matrices(2, missing)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data(), generated.polynomials(), st.integers(1, 4))
 def test_polynomials_equal(data: st.DataObject, polynomial: Any, width: int) -> None:
     if polynomial.interaction_only and polynomial.degree == (2, 3) and width < 2:

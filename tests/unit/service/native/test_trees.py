@@ -27,6 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from fairlead_service.loading.compile import NotCompiled, compile_model
 from fairlead_service.models.backends import Want
+from tests.examples import examples
 from tests.unit.service.native.compared import difference, open_native
 from tests.unit.service.native.hostile import hostile_rows
 
@@ -108,7 +109,7 @@ def assert_exact(estimator: Any, rows: NDArray[np.float64], directory: Path) -> 
     assert bare.scores is None
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(model=fitted(), n=st.sampled_from([1, 7, 8, 63, 64, 65, 200]), seed=st.integers(0, 2**16))
 def test_answers_are_scikit_learns_bit_for_bit(model: tuple[Any, bool], n: int, seed: int) -> None:
     estimator, missing = model
