@@ -21,9 +21,11 @@ def test_the_cluster_tier_ends_with_what_must_be_alone_and_then_with_the_logs() 
     assert not TIERS["cluster"].phases[1].workers, "outages are never side by side"
 
 
-def test_every_path_of_a_phase_is_in_one_phase_only() -> None:
-    paths = [path for tier in TIERS.values() for phase in tier.phases for path in phase.paths]
-    assert len(paths) == len(set(paths))
+def test_every_test_is_in_one_phase_only() -> None:
+    paths = [ROOT / path for tier in TIERS.values() for phase in tier.phases for path in phase.paths]
+    in_phases = [file for path in paths for file in path.rglob("test_*.py")]
+    assert len(in_phases) == len(set(in_phases))
+    assert set(in_phases) == set((ROOT / "tests").rglob("test_*.py"))
 
 
 def test_workers_share_tests_by_group() -> None:
