@@ -40,7 +40,7 @@ run: setup ## no cluster: MLflow (5000) and the API (8000) as local processes; A
 
 ##@ Prove it
 .PHONY: test test-cluster bench lint audit
-test: setup ## unit, integration, chart and control-plane tiers, with coverage
+test: setup ## unit, integration, chart and control-plane tiers; COVERAGE=1 measures which lines they run
 	@$(BIN)/python -m tools.tiers unit integration chart controlplane
 test-cluster: setup ## the cluster tier, on the cluster of `make stack` (started if need be)
 	@$(BIN)/python -m tools.tiers cluster

@@ -129,12 +129,13 @@ def run(tier: Tier, arguments: list[str]) -> Outcome:
 
 
 def run_phase(tier: Tier, phase: Phase, arguments: list[str]) -> PhaseOutcome:
-    """Runs one phase's tests, under coverage outside a cluster; shows every line that they print."""
+    """Runs one phase's tests, under coverage if `COVERAGE` is set; shows every line that they print."""
     if len(tier.phases) > 1:
         say(tier, f"── {phase.title}{f', {phase.workers} workers' if phase.workers else ''}")
     stem = tier.name if len(tier.phases) == 1 else f"{tier.name}-{phase.title.replace(' ', '-')}"
     log, times = STATE / f"test-{stem}.log", STATE / f"test-{stem}.times"
-    covered = [] if tier.needs_cluster else ["coverage", "run", "-m"]  # in a cluster the code runs elsewhere
+    measures_coverage = os.environ.get("COVERAGE") and not tier.needs_cluster  # in a cluster the code runs elsewhere
+    covered = ["coverage", "run", "-m"] if measures_coverage else []
     measured = ["-p", "tools.pytest_times", "--test-times", str(times)]
     command = [sys.executable, "-m", *covered, "pytest", *measured, *phase.options(), *arguments]
     began = time.monotonic()

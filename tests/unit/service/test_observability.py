@@ -72,17 +72,17 @@ async def test_nothing_that_a_client_thinks_of_makes_a_time_series(tmp_path: Pat
 
         async def ask(numbers: range) -> int:
             for number in numbers:
-                path = hostile[number % len(hostile)] % f"{number}"
+                path = hostile[number % len(hostile)] % f"invented-{number}"
                 method = ("GET", "POST", f"M{number}")[number % 3]
                 await client.request(method, path, headers={"x-request-id": f"{number}", "traceparent": f"{number}"})
             return sum(len(family.samples) for family in services.metrics.registry.collect())
 
         first = await ask(range(100))
-        assert await ask(range(100, 10_100)) == first
+        assert await ask(range(100, 1_100)) == first
         text = (await client.get("/metrics")).text
-        assert "10042" not in text
+        assert "invented" not in text
         assert len(services.metrics._children) < 100
-        assert (await client.get("/metrics/summary")).json()["errors"]["count"] == 10_100
+        assert (await client.get("/metrics/summary")).json()["errors"]["count"] == 1_100
 
 
 async def test_predictions_trainings_and_loads_are_measured(tmp_path: Path) -> None:
