@@ -7,9 +7,7 @@ from pathlib import Path
 from selenium import webdriver
 
 from tools.localcluster import packages
-from tools.localcluster.packages import Package
 
-PACKAGES = (Package("chromium", "chromium"), Package("chromium-driver", "chromedriver"))
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server")
 SIZE = (1200, 1000)
 
@@ -29,7 +27,7 @@ def photograph(driver: Browser, file: Path, width: int) -> None:
 @contextmanager
 def opened() -> Iterator[Browser]:
     """Installs it where it is missing; raises LocalClusterError if that cannot be."""
-    packages.ensure(PACKAGES)
+    packages.ensure(packages.CHROMIUM)
     options = webdriver.ChromeOptions()
     options.binary_location = packages.which("chromium") or ""
     for argument in ARGUMENTS:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tools import kind
+from tools.localcluster.cluster import LocalCluster
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".fairlead"
@@ -42,6 +43,15 @@ def run(
         said = (done.stderr.strip() or done.stdout.strip())[-4000:]
         raise CommandError(f"{' '.join(command)} ended with code {done.returncode}:\n{said}")
     return done.stdout
+
+
+def pinned(asked: str, versions: Iterable[str]) -> str:
+    """The version of Kubernetes that is asked for, in full or as its minor (1.34); the first where none is."""
+    known = list(versions)
+    for version in known:
+        if not asked or version == asked or version.startswith(f"{asked}."):
+            return version
+    raise CommandError(f"Kubernetes {asked} is not pinned here. Pinned: KUBERNETES_VERSION={' or '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,8 @@ def binaries() -> Path:
             (directory / name).unlink(missing_ok=True)
             (directory / name).symlink_to(str(path))
         return directory
-    command = [sys.executable, "-m", "tools.localcluster", "binaries", "kubectl", "helm"]
+    version = ["--kubernetes", running] if (running := LocalCluster().version()) else []
+    command = [sys.executable, "-m", "tools.localcluster", "binaries", "kubectl", "helm", *version]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise CommandError("kubectl and helm could not be built, see above")

@@ -6,7 +6,6 @@ enough to judge whether a panel says something; colours and fonts are matplotlib
 
 import argparse
 import math
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from matplotlib.axes import Axes
 
 from tools import dashboards
 from tools.cluster import KUBECONFIG, ROOT, Cluster, CommandError, binaries
+from tools.panel_text import clock, legend, text
 from tools.up import MONITORING, PROMETHEUS
 
 STEP_SECONDS = 10
@@ -59,7 +59,7 @@ class Source:
             pairs = [(one["metric"], one["values"]) for one in data["result"]]
         return [
             Series(
-                _legend(target["legendFormat"], labels), labels, [at for at, _ in points], [float(v) for _, v in points]
+                legend(target["legendFormat"], labels), labels, [at for at, _ in points], [float(v) for _, v in points]
             )
             for labels, points in pairs
         ]
@@ -73,12 +73,6 @@ class Source:
         if answer.is_error:
             raise ValueError(f"{answer.json().get('error', answer.text)}: {parameters['query']}")
         return answer.json()["data"]
-
-
-def _legend(template: str, labels: Mapping[str, str]) -> str:
-    for name, value in labels.items():
-        template = template.replace(f"{{{{{name}}}}}", value)
-    return re.sub(r"{{\w+}}", "", template).strip()
 
 
 def chosen(dashboard: Mapping[str, Any], url: str, minutes: float, wanted: Mapping[str, str]) -> Source:
@@ -100,7 +94,8 @@ def draw(dashboard: Mapping[str, Any], source: Source, file: Path) -> list[str]:
     panels = list(dashboards.panels(dashboard))
     height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     figure = plt.figure(figsize=(24 * COLUMN_INCHES, (height + 2) * ROW_INCHES), dpi=80)
-    where = ", ".join(f"{name} {value}" for name, value in source.variables.items() if name != "paths")
+    chosen_values = {name: value for name, value in source.variables.items() if name != "paths" and value != ".*"}
+    where = ", ".join(f"{name} {value}" for name, value in chosen_values.items())
     figure.text(0.01, 1 - 0.7 / (height + 2), f"{dashboard['title']}   [{where}]", fontsize=15, weight="bold")
     empty = []
     for panel in panels:
@@ -145,7 +140,8 @@ def _lines(axes: Axes, panel: Mapping[str, Any], answers: Answers) -> None:
         axes.set_ylim(0, max(axes.get_ylim()[1] * 1.1, 1e-6))
     unit = panel["fieldConfig"]["defaults"].get("unit", "none")
     axes.yaxis.set_major_formatter(lambda value, _: text(value, unit))
-    axes.xaxis.set_major_formatter(lambda value, _: time.strftime("%H:%M", time.localtime(value)))
+    begin, end = axes.get_xlim()
+    axes.xaxis.set_major_formatter(lambda value, _: clock(value, end - begin))
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)
 
@@ -172,7 +168,9 @@ def _stat(axes: Axes, panel: Mapping[str, Any], answers: Answers) -> None:
 def _bars(axes: Axes, panel: Mapping[str, Any], answers: Answers) -> None:
     series = [one for _, many in answers for one in many]
     axes.barh([one.name for one in series], [one.values[-1] for one in series], color=COLOURS["green"])
-    axes.set_xlim(0, panel["fieldConfig"]["defaults"].get("max", None))
+    defaults = panel["fieldConfig"]["defaults"]
+    axes.set_xlim(0, defaults.get("max", None))
+    axes.xaxis.set_major_formatter(lambda value, _: text(value, defaults.get("unit", "none")))
     axes.tick_params(labelsize=7)
 
 
@@ -180,14 +178,15 @@ def _table(axes: Axes, panel: Mapping[str, Any], answers: Answers) -> None:
     """Rows that agree in their labels are one, as Grafana's `merge` makes them."""
     organized = panel["transformations"][-1]["options"]
     names, order = organized["renameByName"], organized["indexByName"]
+    units = _units(panel)
     rows: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
     for index, (target, many) in enumerate(answers):
         column = "Value" if len(answers) == 1 else f"Value #{target['refId']}"
         for one in many:
             fits = [row for row in rows.values() if index and one.labels.items() <= row.items()]
             for row in fits or [rows.setdefault(tuple(sorted(one.labels.items())), dict(one.labels))]:
-                row[column] = f"{one.values[-1]:.4g}"
-    columns = [name for name in order if name in names]
+                row[column] = text(one.values[-1], units.get(names.get(column, column), "none"))
+    columns = [name for name in order if name in names and any(name in row for row in rows.values())]
     axes.set_axis_off()
     cells = [[str(row.get(name, ""))[:CHARACTERS] for name in columns] for row in rows.values()]
     if cells:
@@ -196,6 +195,16 @@ def _table(axes: Axes, panel: Mapping[str, Any], answers: Answers) -> None:
         shown.set_fontsize(7)
     else:
         axes.text(0.5, 0.5, panel["fieldConfig"]["defaults"].get("noValue", "No data"), ha="center")
+
+
+def _units(panel: Mapping[str, Any]) -> dict[str, str]:
+    """Units of a table's columns, by their shown names."""
+    return {
+        override["matcher"]["options"]: one["value"]
+        for override in panel["fieldConfig"]["overrides"]
+        for one in override["properties"]
+        if one["id"] == "unit"
+    }
 
 
 def _heat(axes: Axes, panel: Mapping[str, Any], answers: Answers) -> None:
@@ -212,20 +221,6 @@ def _heat(axes: Axes, panel: Mapping[str, Any], answers: Answers) -> None:
 
 
 DRAW = {"timeseries": _lines, "stat": _stat, "bargauge": _bars, "table": _table, "heatmap": _heat}
-
-
-def text(value: float, unit: str) -> str:
-    """As Grafana would write it, nearly."""
-    if math.isinf(value):
-        return "∞"
-    if unit == "percentunit":
-        return f"{100 * value:.3g} %"
-    if unit == "s":
-        scale, name = (1, "s") if value >= 1 else (1e3, "ms") if value >= 1e-3 else (1e6, "µs")
-        return f"{value * scale:.3g} {name}"
-    if unit == "bytes":
-        return f"{value / 2**20:.4g} MiB"
-    return f"{value:.3g}" + {"reqps": " req/s", "ops": " ops/s"}.get(unit, "")
 
 
 def main() -> int:

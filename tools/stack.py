@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from tools.cluster import LOCAL_CONTEXT, ROOT, STATE, Cluster
-from tools.up import JAEGER, MODEL, MODELS, MONITORING, NAMESPACE, PROMETHEUS, command, stage, tool
+from tools.up import JAEGER, MODEL, MODELS, MONITORING, NAMESPACE, PROMETHEUS, Extension, command, tool
 
 CHART = ROOT / "charts" / "fairlead-stack"
 API_SERVICE = "v1beta1.external.metrics.k8s.io"
@@ -41,19 +41,18 @@ def fetched(chart: Path) -> bool:
 def add(cluster: Cluster) -> None:
     """Adds the stack to the cluster and waits until all of it works."""
     if cluster.kubectl("config", "current-context").strip() == LOCAL_CONTEXT:
-        with stage("stack"):
-            subprocess.run(tool("tools.localcluster", "stack"), cwd=ROOT, check=True)
+        subprocess.run(tool("tools.localcluster", "stack"), cwd=ROOT, check=True)
         return
     if not fetched(CHART):
-        with stage("stack: charts"):
-            cluster.helm("dependency", "update", str(CHART))
-    with stage("stack: helm install"):
-        cluster.helm(
-            "upgrade", "--install", MONITORING, str(CHART), "--namespace", MONITORING, "--create-namespace",
-            "--wait", "--timeout", "10m",
-        )  # fmt: skip
-        cluster.kubectl("wait", "--for=condition=Available", f"apiservice/{API_SERVICE}", "--timeout=120s")
+        cluster.helm("dependency", "update", str(CHART))
+    cluster.helm(
+        "upgrade", "--install", MONITORING, str(CHART), "--namespace", MONITORING, "--create-namespace",
+        "--wait", "--timeout", "10m",
+    )  # fmt: skip
+    cluster.kubectl("wait", "--for=condition=Available", f"apiservice/{API_SERVICE}", "--timeout=120s")
 
+
+STACK = Extension("stack", ", with Prometheus, KEDA and Jaeger", "stack", add)
 
 if __name__ == "__main__":
-    sys.exit(command(NEXT, add))
+    sys.exit(command(NEXT, STACK))

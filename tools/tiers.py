@@ -61,13 +61,13 @@ def single(name: str, workers: int = 0) -> tuple[Phase, ...]:
 
 
 CLUSTER_PHASES = (
-    Phase("side by side", ("tests/cluster/parallel",), workers=4),
+    Phase("side by side", ("tests/cluster/parallel",), workers=5),
     Phase("outages", ("tests/cluster/outages",)),
-    Phase("alone", ("tests/cluster/alone",)),
+    Phase("alone", ("tests/cluster/alone",), workers=2),
     Phase("logs", ("tests/cluster/last",)),
 )
-"""Tests that disturb nothing else; tests that take a dependency away; tests of scaling and latency, which need the
-machine for themselves; the form of all log lines that the others caused."""
+"""Tests that disturb nothing else; tests that take a dependency away; two tests of scaling, in pods that together have
+less than the machine's processors; the form of all log lines that the others caused."""
 
 TIERS = {
     tier.name: tier

@@ -2,7 +2,7 @@
 
 Uses kind where Docker and kind are there, else `tools.localcluster`. Every stage is skipped quickly when its work is
 done, so a second `make up` brings a changed checkout onto the same cluster. `tools.stack` is the same with one stage
-more.
+more. What is made once per machine (programs, images) is `tools.prepare`'s, a stage each where it is missing.
 """
 
 import json
@@ -10,14 +10,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from examples import breast_cancer
-from tools import kind
-from tools.cluster import KUBECONFIG, ROOT, STATE, Cluster, CommandError, binaries, run
-from tools.localcluster.binaries import KUBERNETES_VERSIONS
+from tools import budget, kind, prepare
+from tools.cluster import KUBECONFIG, ROOT, STATE, Cluster, CommandError, binaries
+from tools.localcluster.paths import LocalClusterError
+from tools.prepare import Lane, Machine, Preparation
+from tools.stages import Stages, announcement, say
 
 NAMESPACE = "fairlead"
 RELEASE = "fairlead"
@@ -63,51 +65,41 @@ Your cluster is up. Things to try:
 """
 
 
-@contextmanager
-def stage(name: str) -> Iterator[None]:
-    """Prints a line when a stage begins and one when it is done, with its seconds."""
-    print(f"up: {name} …", flush=True)
-    began = time.monotonic()
-    yield
-    print(f"up: {name}: done in {time.monotonic() - began:.1f} s", flush=True)
+STAGES = ("cluster", "images into the cluster", "helm install", "first model", "ModelDeployment", "predictions")
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What `make stack` adds to the cluster, before Fairlead is installed on it."""
+
+    title: str
+    what: str
+    """For the first line, after what `make up` makes."""
+    use: str
+    """Of `tools.prepare`, and the name of the estimate."""
+    add: Callable[[Cluster], None]
 
 
 def tool(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def pinned(asked: str, versions: Iterable[str]) -> str:
-    """The version that is asked for, in full or as its minor (1.34); the first where none is."""
-    known = list(versions)
-    for version in known:
-        if not asked or version == asked or version.startswith(f"{asked}."):
-            return version
-    raise CommandError(f"Kubernetes {asked} is not pinned here. Pinned: KUBERNETES_VERSION={' or '.join(known)}")
-
-
-def start_cluster(kubernetes: str) -> None:
-    """Starts the cluster and, meanwhile, builds the images: one waits for the network while the other compiles."""
-    images = subprocess.Popen(tool("tools.images", "build", *IMAGES), cwd=ROOT)
-    try:
-        if not kind.answers():
-            version = ["--kubernetes", pinned(kubernetes, KUBERNETES_VERSIONS)] if kubernetes else []
-            subprocess.run(tool("tools.localcluster", "up", *version), cwd=ROOT, check=True)
-        elif not kind.runs():
-            kind.create(ROOT, KUBECONFIG, pinned(kubernetes, kind.NODES))
-        elif kubernetes:
-            print("up: the kind cluster that runs stays as it is; `make down` lets it have another version", flush=True)
-    except BaseException:
-        images.terminate()
-        raise
-    finally:
-        images.wait()
-    if images.returncode:
-        raise CommandError("the images could not be built, see above")
+def start_cluster(asked: str, machine: Machine) -> None:
+    """Starts the cluster; one that runs stays, in its version, unless another one is asked for."""
+    if not machine.has_kind:
+        version = ["--kubernetes", machine.kubernetes] if asked else []
+        subprocess.run(tool("tools.localcluster", "up", *version), cwd=ROOT, check=True)
+    elif not kind.runs():
+        kind.create(ROOT, KUBECONFIG, machine.kubernetes)
+    elif asked:
+        say("the kind cluster that runs stays as it is; `make down` lets it have another version")
 
 
 def load_images() -> dict[str, str]:
-    """Brings the images into the cluster; returns name → reference."""
-    references: dict[str, str] = json.loads(run(tool("tools.images", "build", *IMAGES, "--load", "--json")))
+    """Brings the images into the cluster, its progress shown; returns name → reference."""
+    command = tool("tools.images", "build", *IMAGES, "--load", "--json")
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    references: dict[str, str] = json.loads(done.stdout)
     return references
 
 
@@ -190,41 +182,66 @@ def predict(cluster: Cluster) -> str:
     return f"run {answer.run_id}: {breast_cancer.hits(answer.predictions, labels)}"
 
 
-def bring_up(extend: Callable[[Cluster], None] | None = None) -> Cluster:
-    """All stages, in order; `extend` adds to the cluster before Fairlead is installed on it."""
-    with stage("cluster and images"):
-        start_cluster(os.environ.get("KUBERNETES_VERSION", ""))
-    with stage("images into the cluster"):
+def bring_up(extension: Extension | None = None) -> Cluster:
+    """Prints what will be done, and does it. The images are built while the cluster starts: the one waits for the
+    network while the other compiles."""
+    asked = os.environ.get("KUBERNETES_VERSION", "")
+    machine = prepare.look(asked)
+    extra = [extension.use] if extension else []
+    missing = prepare.missing(prepare.items(["cluster", *extra], machine))
+    table = budget.load()
+    slowness = budget.slowness(budget.calibrate(), table) if missing else 1.0
+    what = f"Kubernetes {machine.kubernetes}, Fairlead, MLflow and a trained model{extension.what if extension else ''}"
+    say(announcement(what, missing, ["up", *extra], table, slowness))
+    stages = Stages(len(missing) + len(STAGES) + len(extra))
+    preparation = Preparation(missing, stages.numbering, say)
+    try:
+        preparation.start()
+        preparation.wait(Lane.PROGRAMS)
+        with stages.stage("cluster"):
+            start_cluster(asked, machine)
+        preparation.wait()
+    finally:
+        preparation.end()
+    return furnish(stages, extension)
+
+
+def furnish(stages: Stages, extension: Extension | None) -> Cluster:
+    """Puts everything onto the cluster that runs."""
+    with stages.stage("images into the cluster"):
         references = load_images()
     cluster = Cluster(binaries())
-    if extend is not None:
-        extend(cluster)
-    with stage("helm install"):
+    if extension is not None:
+        with stages.stage(extension.title):
+            extension.add(cluster)
+    with stages.stage("helm install"):
         install(cluster, references)
-    if not is_ready(cluster.get("modeldeployment", MODEL, MODELS)):
-        with stage("first model: train, track, register"):
-            print(f"up:   {train_first_model(cluster)}")
-    with stage("ModelDeployment"):
+    if is_ready(cluster.get("modeldeployment", MODEL, MODELS)):
+        stages.skip("first model", "there already")
+    else:
+        with stages.stage("first model: train, track, register"):
+            say(f"  {train_first_model(cluster)}")
+    with stages.stage("ModelDeployment"):
         deploy_sample(cluster)
-    with stage("predictions"):
-        print(f"up:   {predict(cluster)}")
+    with stages.stage("predictions"):
+        say(f"  {predict(cluster)}")
     return cluster
 
 
-def command(hints: str, extend: Callable[[Cluster], None] | None = None) -> int:
+def command(hints: str, extension: Extension | None = None) -> int:
     """Brings everything up and prints the hints; what the user can mend is one line and code 1."""
     from fairlead import FairleadError
 
     began = time.monotonic()
     try:
-        cluster = bring_up(extend)
-    except (CommandError, subprocess.CalledProcessError, FairleadError) as error:
+        cluster = bring_up(extension)
+    except (CommandError, LocalClusterError, subprocess.CalledProcessError, FairleadError) as error:
         print(f"up: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("up: interrupted; the same command goes on from here, `make down` cleans up", file=sys.stderr)
         return 130
-    print(f"up: all done in {time.monotonic() - began:.0f} s")
+    say(f"all done in {time.monotonic() - began:.0f} s")
     print(hints.format(path=cluster.binaries))
     return 0
 

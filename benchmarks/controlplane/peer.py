@@ -12,7 +12,7 @@ from benchmarks.controlplane.scene import PEER_ACCOUNT, Scene
 from benchmarks.controlplane.watching import Milestones, await_gone, await_quiet, reach
 
 from tests.controlplane.cluster import Object, path, rights
-from tools.localcluster import binaries
+from tools.localcluster import binaries, building
 from tools.localcluster.controlplane import free_port
 from tools.localcluster.processes import Daemon
 
@@ -52,7 +52,7 @@ def measure(scene: Scene, names: list[str], runs: tuple[str, str]) -> dict[str, 
 def _start(scene: Scene) -> Daemon:
     """As it comes, but for the election: there is one of it."""
     program = binaries.ensure(["argo-rollouts"])["argo-rollouts"]
-    for file in sorted((program.parent / binaries.CRDS).glob("*-crd.yaml")):
+    for file in sorted((program.parent / building.CRDS).glob("*-crd.yaml")):
         scene.plane.kubectl("create", "-f", str(file))
     scene.plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     scene.plane.kubectl("create", "namespace", "argo-rollouts")

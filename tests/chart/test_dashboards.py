@@ -19,7 +19,8 @@ MLFLOW = {
 }
 """Of prometheus-flask-exporter in MLflow, with `mlflow.metrics.enabled`."""
 PROMETHEUS = {"ALERTS": {"alertname", "alertstate", "namespace", "modeldeployment", "severity"}}
-SCRAPED = {*catalogue.SCRAPED, "le", "job", "instance"}
+SCRAPED = {*catalogue.SCRAPED, "le", "job", "instance", "cluster"}
+"""Labels that are not the programs' own; `cluster` is of whoever collects the samples of several."""
 GROUPED = re.compile(r"\b(?:by|on|group_left) *\(([^)]*)\)")
 
 
@@ -67,6 +68,21 @@ def test_every_query_parses_and_reads_series_that_exist(path: Path) -> None:
             assert {name.strip() for name in group.split(",") if name.strip()} <= labels, f"{where}: by ({group})"
         assert set(re.findall(r"{{ *(\w+) *}}", legend)) <= labels, f"{where}: {legend}"
     assert len(read) >= 5, "the walk over parsed queries finds too little"
+
+
+@pytest.mark.parametrize("path", dashboards.FILES, ids=lambda path: path.stem)
+def test_every_query_is_of_the_chosen_cluster(path: Path) -> None:
+    """All of them by default, which is also every series without such a label; namespaces of two are told apart."""
+    dashboard = dashboards.read(path)
+    variable = dashboards.variables(dashboard)["cluster"]
+    assert variable["includeAll"]
+    assert re.fullmatch(variable["allValue"], "")
+    for where, query, _ in asked(dashboard):
+        for selector in selectors(promql_parser.parse(query)):
+            assert where == "cluster" or 'cluster=~"x"' in str(selector), f"{where}: {selector}"
+    for asking in dashboards.queries(dashboard):
+        for group in GROUPED.findall(asking.expression):
+            assert ("namespace" in group) <= ("cluster" in group), f"{asking.where}: by ({group})"
 
 
 def test_what_is_recorded_is_drawn() -> None:

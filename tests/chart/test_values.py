@@ -84,7 +84,9 @@ def test_objects_of_fixed_keys_allow_no_others(chart: Any) -> None:
             for inner in part.values():
                 check(inner)
 
-    check(json.loads((chart / "values.schema.json").read_text()))
+    schema = json.loads((chart / "values.schema.json").read_text())
+    del schema["properties"]["global"]  # has keys of parent charts, too
+    check(schema)
 
 
 def test_replicas_can_be_left_to_an_autoscaler(helm: Helm) -> None:

@@ -1,11 +1,14 @@
 """What the pods of the tests printed, kept in files before their namespaces go: the last phase looks at every line."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from tools.cluster import STATE, Cluster, CommandError
 
 OURS = "app.kubernetes.io/component in (api,operator,predictor)"
+KUBELETS_OWN = re.compile(r"unable to retrieve container logs for containerd://[0-9a-f]+")
+"""Of a container that goes away meanwhile; without a line break, so the next line begins right behind it."""
 DIRECTORY = STATE / "pod-logs"
 
 
@@ -18,7 +21,9 @@ def gather(cluster: Cluster, namespace: str, selector: str = OURS, directory: Pa
         return
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / f"{namespace}.log").open("a") as file:
-        file.writelines(f"{line}\n" for line in map(_without_prefix, printed.splitlines()) if line)
+        file.writelines(
+            f"{line}\n" for line in map(_without_prefix, KUBELETS_OWN.sub("\n", printed).splitlines()) if line
+        )
 
 
 def lines(directory: Path = DIRECTORY) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ import sys
 from tools import kind
 from tools.images import __doc__ as about
 from tools.images import engines
-from tools.images.recipes import RECIPES, Recipe
+from tools.images.recipes import RECIPES
 from tools.localcluster import images, progress
 from tools.localcluster.cluster import LocalCluster
 from tools.localcluster.paths import LocalClusterError
@@ -16,26 +16,10 @@ from tools.localcluster.paths import LocalClusterError
 def build(names: list[str], *, load: bool) -> dict[str, str]:
     """Build what is missing, load it if asked and a cluster runs; name → reference."""
     engine = engines.choose(progress.say)
-    references = {name: _build(RECIPES[name], engine) for name in names}
+    references = {name: engines.ensure(RECIPES[name], engine, progress.say) for name in names}
     if load:
         _load(list(references.values()), engine)
     return references
-
-
-def _build(recipe: Recipe, engine: engines.Engine) -> str:
-    """Build the image as its files are now. A file saved meanwhile would be in an image whose tag denies it: then
-    the tag is taken away, and it is built again."""
-    for _ in range(5):
-        reference = recipe.reference(engine.base)
-        if engine.has(reference):
-            progress.say(f"{reference} is built already")
-            return reference
-        engine.build(recipe, reference, progress.say)
-        if recipe.reference(engine.base) == reference:
-            return reference
-        progress.say(f"files of {recipe.name} changed during the build; building it again")
-        engine.remove(reference)
-    raise LocalClusterError(f"files of {recipe.name} change faster than it can be built")
 
 
 def _load(references: list[str], engine: engines.Engine) -> None:

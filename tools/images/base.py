@@ -1,6 +1,5 @@
 """A base image without a registry: Debian with Python, by debootstrap, once a machine."""
 
-import fcntl
 import hashlib
 import inspect
 import os
@@ -9,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.localcluster import paths, progress
+from tools.localcluster import locks, paths, progress
 from tools.localcluster.paths import LocalClusterError
 from tools.localcluster.progress import Say, run
 
@@ -33,21 +32,25 @@ def reference() -> str:
     return f"localhost/fairlead-python:3.11-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
 
 
+def is_there() -> bool:
+    """Whether buildah's storage has it."""
+    return run(["buildah", "inspect", "--type=image", reference()], check=False).returncode == 0
+
+
 def ensure(say: Say) -> str:
     """Make the base image unless it is there; give its name. The file system is kept in the cache, too, so that
     emptying buildah's storage costs seconds."""
     name = reference()
-    if run(["buildah", "inspect", "--type=image", name], check=False).returncode == 0:
+    if is_there():
         return name
     directory = paths.cache() / "images"
     directory.mkdir(parents=True, exist_ok=True)
     archive = directory / f"base-{name.rpartition('-')[2]}.tar.gz"
-    with (directory / "base.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.held(directory / "base.lock", "waiting for another making of the base image", say):
         if not archive.exists():
             with progress.stage(f"making a base image with debootstrap (Debian {SUITE}, Python 3.11)", say):
                 _make(archive)
-        if run(["buildah", "inspect", "--type=image", name], check=False).returncode:
+        if not is_there():
             _import(archive, name)
     return name
 

@@ -1,6 +1,5 @@
 """The two programs that can build and hand over an image: docker and buildah."""
 
-import fcntl
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Protocol
 
 from tools.images import base
 from tools.images.recipes import Recipe
-from tools.localcluster import packages, paths, progress
+from tools.localcluster import locks, packages, paths, progress
 from tools.localcluster.paths import CHECKOUT, LocalClusterError
 from tools.localcluster.progress import Say, run
 
@@ -44,8 +43,7 @@ class Docker:
 class Buildah:
     """buildah as root, without any daemon; its base image is made here, as no registry need be in reach."""
 
-    def __init__(self, say: Say) -> None:
-        packages.ensure(packages.IMAGES, say)
+    def __init__(self) -> None:
         self.base = base.reference()
 
     def has(self, reference: str) -> bool:
@@ -62,37 +60,60 @@ class Buildah:
         run(["buildah", "untag", f"localhost/{reference}", f"localhost/{reference}"], check=False)
 
 
+def docker_answers() -> bool:
+    return bool(shutil.which("docker")) and run(["docker", "info"], check=False, timeout=60).returncode == 0
+
+
 def choose(say: Say) -> Engine:
-    """Docker if its engine answers, else buildah."""
-    if shutil.which("docker") and run(["docker", "info"], check=False, timeout=60).returncode == 0:
+    """Docker if its engine answers, else buildah, which is installed if need be."""
+    if docker_answers():
         return Docker()
-    return Buildah(say)
+    packages.ensure(packages.IMAGES, say)
+    return Buildah()
+
+
+def ensure(recipe: Recipe, engine: Engine, say: Say) -> str:
+    """Builds the image unless it is there; returns its reference. Under a lock: a second builder would do the same work
+    at the same time.
+
+    A file that is saved during the build would be in an image whose tag denies it: then the tag is taken away, and it
+    is built again.
+    """
+    root = paths.cache() / "images"
+    root.mkdir(parents=True, exist_ok=True)
+    with locks.held(root / f"{recipe.name}.lock", f"waiting for another build of image {recipe.name}", say):
+        for _ in range(5):
+            reference = recipe.reference(engine.base)
+            if engine.has(reference):
+                say(f"{reference} is built already")
+                return reference
+            engine.build(recipe, reference, say)
+            if recipe.reference(engine.base) == reference:
+                return reference
+            say(f"files of {recipe.name} changed during the build; building it again")
+            engine.remove(reference)
+    raise LocalClusterError(f"files of {recipe.name} change faster than it can be built")
 
 
 def _build(command: list[str], recipe: Recipe, reference: str, say: Say) -> None:
-    """Build under a lock: a second builder would do the same work at the same time."""
-    root = paths.cache() / "images"
-    root.mkdir(parents=True, exist_ok=True)
-    log = root / f"{recipe.name}.log"
-    with (root / f"{recipe.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with progress.stage(f"building {reference}", say) as update, log.open("w") as output:
-            arguments = ["--tag", reference, "--file", recipe.dockerfile, "."]
-            with subprocess.Popen(
-                [*command, *arguments],
-                cwd=CHECKOUT,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            ) as process:
-                assert process.stdout is not None
-                for line in process.stdout:
-                    output.write(line)
-                    if line.startswith(("STEP", "[", "#")) and len(line.strip()) > 3:
-                        update(line.strip()[:100])
-            if process.returncode:
-                output.flush()
-                tail = "\n".join(log.read_text().splitlines()[-25:])
-                raise LocalClusterError(f"{recipe.dockerfile} did not build (all of it in {log}):\n{tail}")
+    log = paths.cache() / "images" / f"{recipe.name}.log"
+    with progress.stage(f"building {reference}", say) as update, log.open("w") as output:
+        arguments = ["--tag", reference, "--file", recipe.dockerfile, "."]
+        with subprocess.Popen(
+            [*command, *arguments],
+            cwd=CHECKOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                output.write(line)
+                if line.startswith(("STEP", "[", "#")) and len(line.strip()) > 3:
+                    update(line.strip()[:100])
+        if process.returncode:
+            output.flush()
+            tail = "\n".join(log.read_text().splitlines()[-25:])
+            raise LocalClusterError(f"{recipe.dockerfile} did not build (all of it in {log}):\n{tail}")

@@ -198,6 +198,14 @@ class LocalCluster:
         assert owner is not None
         install(self._plane(owner), self.checkout.state, self.say, [*PARTS, ADAPTER] if adapter else PARTS)
 
+    def version(self) -> str:
+        """Of Kubernetes, of this checkout's cluster; empty if there is none, or only one that is root's."""
+        try:
+            owner = self._own()
+        except PermissionError:
+            return ""
+        return owner.kubernetes if owner else ""
+
     def is_up(self) -> bool:
         """Whether this checkout's cluster is whole."""
         owner = self._own()

@@ -1,13 +1,12 @@
 """What the distribution must bring. On Debian, as root, what is missing is installed; elsewhere it is named."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.localcluster import progress
+from tools.localcluster import locks, progress
 from tools.localcluster.paths import LocalClusterError
 from tools.localcluster.progress import Say, run
 
@@ -48,6 +47,8 @@ IMAGES = (
     Package("runc", "runc"),
 )
 POSTGRESQL = (Package("postgresql", "initdb"),)
+REDIS = (Package("redis-server", "redis-server"),)
+CHROMIUM = (Package("chromium", "chromium"), Package("chromium-driver", "chromedriver"))
 
 
 def which(program: str) -> str | None:
@@ -76,8 +77,8 @@ def ensure(packages: Sequence[Package], say: Say = progress.say) -> None:
         raise LocalClusterError(f"missing: {', '.join(names)} (Debian's names). Install them and try again.")
     if os.geteuid() != 0:
         raise LocalClusterError(f"missing: {', '.join(names)}. Install them: sudo {command}")
-    with LOCK.open("w") as lock:  # apt fails at once when another one reads the lists
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    waiting = f"waiting for another installation of Debian packages, for {' '.join(names)}"
+    with locks.held(LOCK, waiting, say):  # apt fails at once when another one reads the lists
         if names := missing(packages):
             _install(names, say)
     if left := missing(packages):

@@ -25,10 +25,10 @@ def silent(message: str) -> None:
 
 
 @contextmanager
-def stage(name: str, say: Say) -> Iterator[Callable[[str], None]]:
+def stage(name: str, say: Say, state: Callable[[], str] = str) -> Iterator[Callable[[str], None]]:
     """Announce a stage, repeat its state every 15 seconds, say at the end how long it took.
 
-    Gives a function that sets the detail shown by the next heartbeat.
+    Gives a function that sets the detail shown by the next heartbeat. Where there is none, `state()` is shown.
     """
     began = time.monotonic()
     over = threading.Event()
@@ -36,7 +36,8 @@ def stage(name: str, say: Say) -> Iterator[Callable[[str], None]]:
 
     def beat() -> None:
         while not over.wait(HEARTBEAT_SECONDS):
-            say(f"{name}: {time.monotonic() - began:.0f} s{detail[0] and ', ' + detail[0]} …")
+            shown = detail[0] or state()
+            say(f"{name}: {time.monotonic() - began:.0f} s{shown and ', ' + shown} …")
 
     def update(text: str) -> None:
         detail[0] = text

@@ -16,6 +16,18 @@ http://{{ $name }}-collector.{{ .Release.Namespace }}.svc:4318
 {{- end -}}
 {{- end }}
 
+{{- /* Address of this release's Prometheus, by the naming rule of kube-prometheus-stack; empty without one. */}}
+{{- define "stack.prometheus" -}}
+{{- $chart := index .Values "kube-prometheus-stack" }}
+{{- if and $chart.enabled (dig "prometheus" "enabled" true $chart) }}
+{{- $name := $chart.nameOverride | default "kube-prometheus-stack" }}
+{{- $name = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
+{{- $name = $chart.fullnameOverride | default $name | trunc 26 | trimSuffix "-" }}
+{{- $namespace := $chart.namespaceOverride | default .Release.Namespace -}}
+http://{{ $name }}-prometheus.{{ $namespace }}.svc:{{ dig "prometheus" "service" "port" 9090 $chart }}
+{{- end }}
+{{- end }}
+
 {{- /* Jaeger's query API, which its own UI uses too. */}}
 {{- define "stack.query" -}}
 {{- $name := .Values.tracing.name }}
@@ -39,5 +51,11 @@ http://{{ $name }}-collector.{{ .Release.Namespace }}.svc:4318
 {{- end }}
 {{- if and (eq $mode "external") .Values.datasources.jaeger.enabled (not .Values.datasources.jaeger.url) }}
 {{- fail "tracing.mode is external: set datasources.jaeger.url to the query API of your Jaeger, or datasources.jaeger.enabled to false" }}
+{{- end }}
+{{- $adapter := index .Values "prometheus-adapter" }}
+{{- $prometheus := include "stack.prometheus" . }}
+{{- $assumed := "http://monitoring-kube-prometheus-prometheus.monitoring.svc" }}
+{{- if and $adapter.enabled $prometheus (eq $adapter.prometheus.url $assumed) (not (hasPrefix $assumed $prometheus)) }}
+{{- fail (printf "prometheus-adapter.prometheus.url is %s, but Prometheus of this release is at %s: set that address" $assumed $prometheus) }}
 {{- end }}
 {{- end }}

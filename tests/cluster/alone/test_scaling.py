@@ -38,9 +38,9 @@ def replicas(namespace: Namespace, name: str) -> int:
 
 
 def p95(asked: Prometheus, namespace: Namespace) -> float:
-    """Milliseconds, of the last half minute."""
+    """Milliseconds, of the last quarter of a minute."""
     answers = f'namespace="{namespace.name}",path="/predict",status="200"'
-    buckets = f"sum by (le) (rate(http_request_duration_seconds_bucket{{{answers}}}[30s]))"
+    buckets = f"sum by (le) (rate(http_request_duration_seconds_bucket{{{answers}}}[15s]))"
     return 1000 * asked.value(f"histogram_quantile(0.95, {buckets}) or vector(0)")
 
 

@@ -25,7 +25,6 @@ from fairlead_service.models import bundle
 from tests.pki import Authority
 from tools.localcluster import packages
 from tools.localcluster.controlplane import free_port
-from tools.localcluster.packages import Package
 from tools.localcluster.paths import LocalClusterError
 
 X = np.random.default_rng(5).random((50, 3))
@@ -77,7 +76,7 @@ def proxy(mlflow_server: str) -> Iterator[Counting]:
 def redis_running(home: Path, *options: str, **client: Any) -> Iterator[int]:
     """The port of a Redis with a password; `client` says how to ask whether it is there."""
     try:
-        packages.ensure((Package("redis-server", "redis-server"),))
+        packages.ensure(packages.REDIS)
     except LocalClusterError as error:
         pytest.skip(str(error))
     port, program = free_port(), packages.which("redis-server")

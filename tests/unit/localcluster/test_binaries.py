@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.localcluster import binaries, paths
-from tools.localcluster.binaries import Module
+from tools.localcluster import binaries, building, paths, progress
+from tools.localcluster.building import Module
 from tools.localcluster.paths import LocalClusterError
 
 GO = """#!/bin/sh
@@ -72,7 +72,7 @@ def test_the_key_changes_with_flags_and_programs(module: Module) -> None:
 def test_the_key_changes_with_tags_and_crds(module: Module) -> None:
     others = (replace(module, tags="one"), replace(module, crds=("one", "two")))
     assert len({module.key, *(other.key for other in others)}) == 3
-    assert replace(module, flags=binaries.RELEASE_FLAGS).key != module.key
+    assert replace(module, flags=building.RELEASE_FLAGS).key != module.key
     assert replace(module, extra=True).key == module.key  # when it is built, not what
 
 
@@ -114,7 +114,7 @@ def test_both_kubernetes_versions_say_their_version() -> None:
 def test_every_pinned_module_has_sums_and_a_go_version() -> None:
     for version in binaries.KUBERNETES_VERSIONS:
         for module in binaries.modules(version):
-            assert binaries.wanted_go(module) >= (1, 26)
+            assert building.wanted_go(module) >= (1, 26)
             assert module.name in {"pause", "volumes"} or (module.source / "go.sum").exists()
 
 
@@ -128,17 +128,17 @@ def test_an_unknown_program_or_version_is_named() -> None:
 def test_no_go_says_what_to_install(module: Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(LocalClusterError, match=r"`go` is not on the PATH. Install Go 1\.26"):
-        binaries._ensure_module(module, lambda _: None)
+        building.ensure(module, lambda _: None)
 
 
 def test_an_old_go_is_refused(module: Module, calls: Path) -> None:
     (module.source / "go.mod").write_text("go 2.0\n")
     with pytest.raises(LocalClusterError, match=r"go1\.99 \S*too old|is go1\.99, too old"):
-        binaries._ensure_module(module, lambda _: None)
+        building.ensure(module, lambda _: None)
 
 
 def test_two_at_once_build_once_and_the_third_needs_no_go(module: Module, calls: Path) -> None:
-    threads = [threading.Thread(target=binaries._ensure_module, args=(module, lambda _: None)) for _ in range(2)]
+    threads = [threading.Thread(target=building.ensure, args=(module, lambda _: None)) for _ in range(2)]
     for thread in threads:
         thread.start()
         time.sleep(0.05)
@@ -146,13 +146,35 @@ def test_two_at_once_build_once_and_the_third_needs_no_go(module: Module, calls:
         thread.join()
     assert (module.directory / "tool").read_text() == "program\n"
     assert calls.read_text().count("called") == 2  # `go env` and `go build`, of one of them
-    binaries._ensure_module(module, lambda _: None)
+    building.ensure(module, lambda _: None)
     assert calls.read_text().count("called") == 2
+
+
+def test_a_second_module_waits_and_shows_which_build_is_at_work(
+    module: Module, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "HEARTBEAT_SECONDS", 0.02)
+    other = replace(module, name="other", programs=(("other", "."),))
+    shutil.copytree(module.source, other.source)
+    building_began, printed = threading.Event(), list[str]()
+
+    def say(line: str) -> None:
+        if line.startswith("building tool"):
+            building_began.set()
+
+    first = threading.Thread(target=building.ensure, args=(module, say))
+    first.start()
+    assert building_began.wait(10)
+    building.ensure(other, printed.append)
+    first.join()
+    assert printed[0] == "waiting to build other …"
+    assert any(line.startswith("waiting to build other: ") and "now building tool" in line for line in printed)
+    assert (other.directory / "other").exists()
 
 
 def test_programs_have_their_own_names_whatever_their_packages_are_called(module: Module, calls: Path) -> None:
     module = replace(module, programs=(("one-operator", "one/cmd/operator"), ("reloader", "one/cmd/reloader")))
-    binaries._ensure_module(module, lambda _: None)
+    building.ensure(module, lambda _: None)
     programs = {path.name: path.read_text() for path in module.directory.iterdir()}
     assert programs == {"one-operator": "one/cmd/operator\n", "reloader": "one/cmd/reloader\n"}
 
@@ -167,16 +189,16 @@ def test_crds_stay_when_the_download_goes(
     (downloaded / "config" / "widgets.yaml").chmod(0o444)
     monkeypatch.setenv("DOWNLOADED", str(downloaded))
     module = replace(module, crds=("example.dev/widgets", "config"))
-    binaries._ensure_module(module, lambda _: None)
+    building.ensure(module, lambda _: None)
     shutil.rmtree(downloaded)
-    crds = module.directory / binaries.CRDS
+    crds = module.directory / building.CRDS
     assert {path.name: path.read_text() for path in crds.iterdir()} == {"widgets.yaml": "widgets.yaml"}
 
 
 def test_a_killed_build_leaves_nothing_that_counts(module: Module, calls: Path) -> None:
     scrap = module.directory.parent / f".{module.name}-killed"
     scrap.mkdir(parents=True)
-    binaries._ensure_module(module, lambda _: None)
+    building.ensure(module, lambda _: None)
     assert not scrap.exists()
     assert [path.name for path in module.directory.iterdir()] == ["tool"]
 

@@ -6,9 +6,8 @@ import pytest
 import yaml
 
 from tools import kind
-from tools.cluster import CommandError
+from tools.cluster import CommandError, pinned
 from tools.localcluster.binaries import KUBERNETES_VERSIONS
-from tools.up import pinned
 
 ROOT = Path(__file__).parents[3]
 

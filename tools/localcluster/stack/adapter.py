@@ -5,8 +5,6 @@ Not part of every stack, as it is not in the chart's: a workload has KEDA or thi
 
 from typing import Any
 
-import yaml
-
 from tools.localcluster.paths import CHECKOUT
 from tools.localcluster.stack.objects import (
     Object,
@@ -38,6 +36,8 @@ RELIST = "5s"
 
 def values() -> dict[str, Any]:
     """What the stack's chart sets for it, but for the times."""
+    import yaml  # of .venv: everything else in tools.localcluster works without
+
     text = (CHECKOUT / "charts/fairlead-stack/values.yaml").read_text().replace("[60s]", f"[{WINDOW}]")
     found: dict[str, Any] = yaml.safe_load(text)["prometheus-adapter"]
     return found | {"metricsRelistInterval": RELIST}
@@ -45,6 +45,8 @@ def values() -> dict[str, Any]:
 
 def manifests(image: str) -> list[Object]:
     """All of it. It signs its own certificate, and the API server does not look."""
+    import yaml
+
     chosen = values()
     configuration = yaml.safe_dump({"rules": chosen["rules"]["custom"]}, width=10_000)
     return [

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.localcluster import binaries, node, progress, scratch
-from tools.localcluster.binaries import Module
+from tools.localcluster import binaries, building, node, progress, scratch
+from tools.localcluster.building import Module
 from tools.localcluster.controlplane import ControlPlane
 from tools.localcluster.manifests import as_list
 from tools.localcluster.progress import Say
@@ -79,7 +79,7 @@ def _install(part: Part, programs: Mapping[str, Path], plane: ControlPlane, arch
         update("objects")
         for module in part.modules:
             if module.crds:
-                plane.kubectl(*APPLY, str(module.directory / binaries.CRDS))
+                plane.kubectl(*APPLY, str(module.directory / building.CRDS))
         plane.kubectl(*APPLY, "-", stdin=as_list(part.manifests(*map(scratch.reference, own))))
         for what in part.conditions:
             update(f"waiting for {what}")
