@@ -13,7 +13,7 @@ from typing import Protocol
 
 from fairlead_operator import owned, reference, tracing
 from fairlead_operator.analysis import Analyst, Replays, Traffic
-from fairlead_operator.api import Manifest
+from fairlead_operator.api import Manifest, read_status
 from fairlead_operator.apply import Children
 from fairlead_operator.drift import CONDITION as DRIFT
 from fairlead_operator.drift_poll import DriftPoll, Readings
@@ -31,7 +31,8 @@ from fairlead_operator.metrics import (
     RECONCILES,
     RESOURCES,
 )
-from fairlead_operator.reconcile import Cluster, Reconciler
+from fairlead_operator.pod_events import PodEvents
+from fairlead_operator.reconcile import Cluster, Reconciler, UnfinishedError
 from fairlead_operator.reference import AliasReference
 from fairlead_operator.registrar import Registrar, Tags
 from fairlead_operator.resolve import Registry, Resolver
@@ -91,7 +92,7 @@ class Controller:
         self.resolver = Resolver(registry, monotonic)
         self.analyst = Analyst(measured, pods, clock, self.queue.add)
         self.interviews = Interviews(pods, clock, self.queue.add)
-        self.drift = DriftPoll(measured, self.store.owner, self._drifted, self.queue.add, monotonic)
+        self.drift = DriftPoll(measured, self.store.owner, self._reported, self.queue.add, monotonic)
         self.groups = Groups(kube)
         self.reconciler = Reconciler(
             kube=kube,
@@ -101,6 +102,7 @@ class Controller:
             analyst=self.analyst,
             interviews=self.interviews,
             registrar=Registrar(registry, monotonic),
+            pod_events=PodEvents(kube, clock),
             defaults=settings.pods,
             surroundings=settings.surroundings,
             clock=clock,
@@ -205,7 +207,8 @@ class Controller:
                 again = await self.reconciler.reconcile(key)
             except KubeError as error:
                 RECONCILES.labels("error").inc()
-                raise RetryError(str(error)) from error
+                within = error.within if isinstance(error, UnfinishedError) else None
+                raise RetryError(str(error), within) from error
             except Exception:
                 RECONCILES.labels("error").inc()
                 raise
@@ -247,9 +250,12 @@ class Controller:
             except Exception:  # nothing else would follow an alias any more
                 logger.exception("The poll of the registry failed")
 
-    def _drifted(self, key: Key) -> bool:
-        status = (self.store.get(MODEL_DEPLOYMENT, *key) or {}).get("status", {})
-        return any(found["type"] == DRIFT and found["status"] == "True" for found in status.get("conditions", []))
+    def _reported(self, key: Key) -> tuple[str | None, bool]:
+        """The run that serves by a resource's status, and whether its data has drifted."""
+        status = read_status((self.store.get(MODEL_DEPLOYMENT, *key) or {}).get("status"))
+        drifted = status.condition(DRIFT)
+        run_id = status.serving.run_id if status.serving else None
+        return run_id, drifted is not None and drifted.status == "True"
 
     async def _poll_drift(self) -> None:
         while True:

@@ -34,8 +34,13 @@ async def run(settings: Settings) -> int:
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     kube = await Kube.connect()
-    mlflow = MLflow(settings.mlflow_tracking_uri, settings.mlflow_auth, secret(settings.mlflow_token))
-    prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
+    mlflow = MLflow(
+        settings.mlflow_tracking_uri,
+        settings.mlflow_auth,
+        secret(settings.mlflow_token),
+        Trust(settings.mlflow_ca_file),
+    )
+    prometheus = Prometheus(settings.prometheus_url, settings.prometheus_auth) if settings.prometheus_url else None
     pods = Pods(trust=Trust(settings.pod_ca_file, settings.pod_cert_file, settings.pod_key_file))
     controller = Controller(settings, kube, mlflow, prometheus, pods)
     server = MetricsServer(settings.metrics_port, controller.health)
@@ -84,11 +89,16 @@ def _webhooks(settings: Settings, controller: Controller) -> Iterator[int | None
         server.close()
 
 
+def _variable(loc: tuple[int | str, ...]) -> str:
+    """What an error is about: a variable, or several together."""
+    return f"FAIRLEAD_OPERATOR_{str(loc[0]).upper()}" if loc else "FAIRLEAD_OPERATOR_*"
+
+
 def main() -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        names = [f"FAIRLEAD_OPERATOR_{str(found['loc'][0]).upper()}: {found['msg']}" for found in error.errors()]
+        names = [f"{_variable(found['loc'])}: {found['msg']}" for found in error.errors()]
         sys.stderr.write("The operator's environment is not valid. " + "; ".join(names) + "\n")
         return 2
     logs.configure(settings.log_level)

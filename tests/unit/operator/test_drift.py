@@ -126,7 +126,7 @@ class Polled:
         self.source, self.woken, self.now = Source(), list[Key](), 0.0
         owner = {("ml", "fraud"): KEY}.get
         self.poll = DriftPoll(
-            self.source, lambda *place: owner(place), lambda _: drifted, self.woken.append, lambda: self.now
+            self.source, lambda *place: owner(place), lambda _: (None, drifted), self.woken.append, lambda: self.now
         )
 
     async def read(self, worst: float | None) -> list[Key]:
