@@ -87,6 +87,8 @@ class Controller:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._kube = settings, kube
+        self.started = False
+        """Whether everything has been listed, and changes are worked on."""
         self.store = Store()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.resolver = Resolver(registry, monotonic)
@@ -109,7 +111,8 @@ class Controller:
             drift=self.drift.about,
         )
         self._notices: WorkQueue[str] = WorkQueue()
-        self._beat = time.monotonic()
+        self._beat: float | None = None
+        """None until it works."""
         QUEUE_DEPTH.set_function(lambda: len(self.queue))
         QUEUE_OLDEST.set_function(lambda: self.queue.oldest_seconds)
         RESOURCES.set_function(lambda: len(self.store.resources()))
@@ -154,8 +157,10 @@ class Controller:
         ]
         await asyncio.sleep(0)  # all have begun: Kopf would take a task that appears later for its own, and hung
         try:
+            self.started = True
             yield
         finally:
+            self.started = False
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -195,7 +200,7 @@ class Controller:
     def health(self) -> str | None:
         """Why this process should be restarted, or None. Called from another thread."""
         now = time.monotonic()
-        if now - self._beat > STUCK_LOOP_SECONDS:
+        if self._beat is not None and now - self._beat > STUCK_LOOP_SECONDS:
             return f"the event loop has been stuck for {now - self._beat:.0f} s"
         if self.queue.busy and now - self.queue.last_progress > STUCK_QUEUE_SECONDS:
             return f"no reconcile has ended for {now - self.queue.last_progress:.0f} s"

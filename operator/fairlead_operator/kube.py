@@ -5,9 +5,10 @@ dicts: no model classes are made for them.
 """
 
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import aiohttp
@@ -16,13 +17,14 @@ from kubernetes.aio import client, config
 
 from fairlead_operator import tracing
 from fairlead_operator.api import ADMITTED, FIELD_MANAGER, OWNER_LABEL, Manifest
-from fairlead_operator.kinds import EVENT, POD, Kind
+from fairlead_operator.kinds import EVENT, LEASE, POD, Kind
 from fairlead_operator.metrics import REQUESTS
 
 TIMEOUT_SECONDS = 30.0
 PAGE = 100
 """Objects of one answer, of the lists here and of those of the watches."""
 STREAM_SECONDS = 300
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 UNTYPED = "failed to create typed patch object"
 """With these words, and as an internal error, the API server refuses an apply whose fields or types are not in the
 schema."""
@@ -65,6 +67,8 @@ class RefusedError(KubeError):
 class Kube:
     def __init__(self, api: Any) -> None:
         self._api = api
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked before every write but those of Leases: only a leader may."""
 
     @classmethod
     async def connect(cls) -> Self:
@@ -147,6 +151,12 @@ class Kube:
 
     async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest:
         return await self._apply(kind, manifest, "status")
+
+    async def replace(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Only the very version that the manifest names. Raises ConflictError."""
+        metadata = manifest["metadata"]
+        path = kind.path(metadata["namespace"], metadata["name"])
+        return await self._request("PUT", path, body=manifest, what=f"replace {kind.kind}")
 
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
         path = kind.path(manifest["metadata"]["namespace"])
@@ -232,6 +242,8 @@ class Kube:
         seconds: float = TIMEOUT_SECONDS,
     ) -> Any:
         """The answer with its head read, whatever it says."""
+        if method != "GET" and f"/{LEASE.plural}" not in path and not self.may_write():
+            raise KubeError(0, "This replica does not lead any more, so it writes nothing.")
         headers = {"Accept": "application/json", "Content-Type": content_type}
         request = await self._api.param_serialize(
             method, path, query_params=query, header_params=headers, body=body, auth_settings=["BearerToken"]
@@ -243,6 +255,14 @@ class Kube:
             raise KubeError(0, f"The API server does not answer: {error!r}") from error
         REQUESTS.labels(method, f"{answer.status // 100}xx").inc()
         return answer
+
+
+def own_namespace() -> str:
+    """Of the pod that this runs in; `default` outside of any."""
+    try:
+        return NAMESPACE_FILE.read_text().strip()
+    except OSError:
+        return "default"
 
 
 def _error(status: int, content: bytes) -> KubeError:

@@ -60,6 +60,12 @@ class Settings(BaseSettings):
 
     pod_key_file: Path | None = None
 
+    lease_name: str | None = None
+    """Name of the Lease by which replicas elect the one that works; unset: there is one replica, and no election."""
+
+    lease_namespace: str | None = None
+    """Where the Lease is; unset: in the operator's own namespace."""
+
     watch_namespaces: Annotated[tuple[str, ...], NoDecode] = ()
     """Comma-separated; empty watches all namespaces."""
 
