@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_operator.api import Candidate, Condition, Reason, Serving, Status, read_status
-from fairlead_operator.conditions import Finding, merge
+from fairlead_operator.conditions import MAX_MESSAGE, Finding, merge
 from fairlead_operator.desired import revision
 from fairlead_operator.events import transitions
 from fairlead_operator.observe import DeploymentView, Observed, PodView
@@ -158,3 +158,10 @@ def test_an_object_that_cannot_be_read_keeps_what_is_known_and_ready_is_what_is_
 def test_a_status_nobody_can_read_is_as_if_never_written() -> None:
     assert read_status({"serving": {"since": "yesterday"}, "replicas": 3}) == Status(replicas=3)
     assert read_status(None) == Status()
+
+
+def test_a_message_of_any_length_can_be_stored() -> None:
+    """The API server repeats whole objects in some refusals."""
+    (found,) = merge((), [Finding("UpToDate", "False", Reason.INVALID_SPEC, "x" * 100_000)], 1, NOW)
+    assert len(found.message) == MAX_MESSAGE
+    assert found.message.endswith("x…")
