@@ -85,7 +85,8 @@ def model(reference: Mapping[str, Any] | None) -> str:
     """`fraud version 7 (run 6f2c1d0e)`, or only the run."""
     if not reference:
         return "none"
-    run = f"run {short(str(reference.get('runID', '')))}"
+    identity = str(reference.get("runID", ""))
+    run = f"logged model {identity[: _SHORT_RUN + 2]}" if identity.startswith("m-") else f"run {short(identity)}"
     if reference.get("modelName"):
         return f"{reference['modelName']} version {reference.get('modelVersion')} ({run})"
     return f"version {reference['modelVersion']} ({run})" if reference.get("modelVersion") else run
