@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fairlead_service.training import algorithms, data, metrics, search, splits
+from fairlead_service.training import algorithms, data, labels, metrics, search, splits
 from fairlead_service.training.algorithms import Algorithm
 from fairlead_service.training.errors import TrainingError
 from fairlead_service.training.metrics import Metric
@@ -69,7 +69,11 @@ class Plan:
 def make(request: TrainingRequest, table: Table) -> Plan:
     """Raises TrainingError for all that is wrong with the request and its data and can be known without a fit."""
     algorithm = algorithms.find(request.algorithm)
-    prepared = data.prepare(table.x, table.target, algorithm.task, table.feature_names)
+    target = table.target
+    if table.target_name is not None:
+        read = labels.of_text if algorithm.task == "classification" else labels.numbers_of_text
+        target = read([str(cell) for cell in target], table.target_name)
+    prepared = data.prepare(table.x, target, algorithm.task, table.feature_names)
     _build(algorithm, request, prepared, request.hyperparameters)
     known = metrics.installed(algorithm.task)
     split = splits.split(prepared.y, algorithm.task, request.test_size, request.random_state)
