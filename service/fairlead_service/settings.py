@@ -49,9 +49,10 @@ class Settings(BaseSettings):
 
     tracking_uri: str = Field(
         default="http://127.0.0.1:5000",
+        repr=False,
         validation_alias=AliasChoices(contract.ENV_TRACKING_URI, "tracking_uri"),
     )
-    """The MLflow server of the child processes; the server itself never talks to it."""
+    """MLflow's server, as the child processes are told. A user and a password in it are taken out (`addresses`)."""
 
     bundle_dir: Path | None = None
     """Role predictor: where the loader wrote the bundle. Required there, not used by role api."""

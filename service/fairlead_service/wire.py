@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from fairlead_service.addresses import shown
 from fairlead_service.observability.form import encode, line
 
 CacheOutcome = Literal["hit", "miss", "stored", "corrupt", "error", "unavailable"]
@@ -84,6 +85,8 @@ class Channel:
         return cls(protocol, service)
 
     def send(self, message: Progress | Result | Failure) -> None:
+        if not isinstance(message, Result):
+            message = message.model_copy(update={"message": shown(message.message)})
         self._stream.write(as_line(message, self._service, time.time()).decode() + "\n")
         self._stream.flush()
 

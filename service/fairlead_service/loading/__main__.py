@@ -94,8 +94,9 @@ def _cache(environment: Mapping[str, str], channel: wire.Channel) -> BundleCache
         if found is None:
             return None
         return BundleCache(found.backend(), report, found.signing_key, found.wait_seconds)
-    except CacheError as error:
-        report("error", f"the load goes on without the cache: {error}")
+    except Exception as error:  # CacheError, or what a library raises for settings that it does not take
+        shown = str(error) if isinstance(error, CacheError) else type(error).__name__
+        report("error", f"the load goes on without the cache: {shown}")
         return None
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_service.loading.traits import Rows
+from fairlead_service.loading.example import Rows
 from fairlead_service.models.backends import Matrix
 from fairlead_service.models.backends.native.program import MISSING_LEFT, NODE, Program, Trees
 from fairlead_service.models.backends.native.record import Arrays

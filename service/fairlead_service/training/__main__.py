@@ -68,7 +68,7 @@ def _describe(options: argparse.Namespace, environment: Mapping[str, str], chann
 
 
 def _interrupted(options: argparse.Namespace, environment: Mapping[str, str], channel: wire.Channel) -> dict[str, Any]:
-    client.prepare(_server(environment).url)
+    client.prepare(_server(environment))
     for run_id in options.run_ids:
         recording.interrupt(run_id)
     return {"ended": options.run_ids}

@@ -55,7 +55,7 @@ def train(
     with _load_errors(), TrackingClient(server) as client:
         plan = _plan(request, directory, client, report)
         client.get("mlflow/experiments/search", max_results="1")  # is MLflow there? asked before the work, not after
-        mlflow_client.prepare(server.url)
+        mlflow_client.prepare(server)
         if request.model_name is not None and request.semantic_version is not None:
             recording.check_semantic_version(request.model_name, request.semantic_version)
         with recording.run(request.experiment, request.run_name, _tags(plan)) as run_id:

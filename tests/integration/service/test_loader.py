@@ -152,7 +152,7 @@ def test_artifacts_outside_the_server(load: Load, log_sample: Any, tmp_path: Pat
 
 def test_a_store_whose_library_this_image_does_not_have(mlflow_server: str) -> None:
     with pytest.raises(LoadError, match="s3://bucket/model") as caught:
-        ClientArtifacts("s3://bucket/model", mlflow_server).listing()
+        ClientArtifacts("s3://bucket/model", TrackingServer(mlflow_server)).listing()
     assert caught.value.reason is FailureReason.LOAD_FAILED
 
 
