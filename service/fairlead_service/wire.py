@@ -85,8 +85,6 @@ class Channel:
         return cls(protocol, service)
 
     def send(self, message: Progress | Result | Failure) -> None:
-        if not isinstance(message, Result):
-            message = message.model_copy(update={"message": shown(message.message)})
         self._stream.write(as_line(message, self._service, time.time()).decode() + "\n")
         self._stream.flush()
 
@@ -96,5 +94,7 @@ def as_line(message: Progress | Result | Failure, service: str, now: float) -> b
     level = logging.ERROR if isinstance(message, Failure) else logging.INFO
     if isinstance(message, Progress):
         level = message.level
+    if not isinstance(message, Result):
+        message = message.model_copy(update={"message": shown(message.message)})
     form = line(now, level, message.kind, "done", service, "fairlead")
     return encode(form | message.model_dump(exclude_none=True))

@@ -23,7 +23,7 @@ FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 SKOPS_FILE: Final = "model.skops"
 
-MOST_COLUMNS: Final = 100_000
+MOST_COLUMNS: Final = 50_000
 """Widest model that is served: what is made for a load grows with the width, which a file of any size can claim."""
 
 Label = bool | int | float | str
