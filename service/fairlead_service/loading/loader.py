@@ -1,6 +1,5 @@
 """One load from start to end: resolve, fetch, check, compile, prove, write; or take the bundle that is there."""
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from typing import Any, Final
 from fairlead_service import native
 from fairlead_service.contract import FailureReason
 from fairlead_service.failures import LoadError, not_found, refused
-from fairlead_service.loading import attached, memory, mlmodel, reference, versions
+from fairlead_service.loading import attached, memory, mlmodel, reference, scratch, versions
 from fairlead_service.loading import estimator as estimators
 from fairlead_service.loading import fetch as fetching
 from fairlead_service.loading.choice import Choice, choose
@@ -44,18 +43,27 @@ class LoadOptions:
     """Bytes that this process, and the server after it, may use."""
 
 
-def load(uri: str, destination: Path, source: Source, options: LoadOptions, progress: Progress) -> Bundle:
+def load(
+    uri: str,
+    destination: Path,
+    source: Source,
+    options: LoadOptions,
+    progress: Progress,
+    scratch_parent: Path | None = None,
+) -> Bundle:
     """Fetches a model, checks it, compiles and proves it if it can be, and writes its bundle to `destination`.
 
-    Raises LoadError with a reason that says whether trying again can help.
+    `scratch_parent`: a directory that the caller removes, also when this process is killed; without one, what killed
+    loaders have left beside `destination` is removed here. Raises LoadError with a reason that says whether trying
+    again can help.
     """
     with stage("resolve"):
         resolved = _identified(source.resolve(reference.parse(uri)), options)
     destination.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fairlead-load-", dir=destination.absolute().parent) as scratch:
+    with scratch.directory(scratch_parent, destination.absolute().parent) as directory:
         progress("fetch", f"{resolved.uri} from {resolved.artifact_uri}")
         with stage("fetch"):
-            files = Files(source.artifacts(resolved), Path(scratch))
+            files = Files(source.artifacts(resolved), directory)
             described = fetching.describe(files)
         estimators.check_serialization(described.description.serialization, allow_pickle=options.allow_pickle)
         warnings = _check_versions(described, options, progress)

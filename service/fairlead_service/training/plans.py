@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fairlead_service.training import algorithms, data, labels, metrics, search, splits
+from fairlead_service.training import hyperparameters as checked
 from fairlead_service.training.algorithms import Algorithm
 from fairlead_service.training.errors import TrainingError
 from fairlead_service.training.metrics import Metric
@@ -105,4 +106,14 @@ def _check(
 def _build(
     algorithm: Algorithm, request: TrainingRequest, prepared: data.TrainingData, hyperparameters: Mapping[str, Any]
 ) -> Any:
-    return algorithm.build(data.keyed_by_label(hyperparameters, prepared.y), request.random_state)
+    checked.check_limits(hyperparameters, request.limits)
+    estimator = algorithm.build(data.keyed_by_label(hyperparameters, prepared.y), request.random_state)
+    checked.use_processors(estimator, _processors())
+    return estimator
+
+
+def _processors() -> int:
+    """That this process may use, by its affinity and its container's quota."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
