@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fairlead_service import contract, errors, termination
+from fairlead_service import addresses, contract, errors, termination
 from fairlead_service.access.gate import access
 from fairlead_service.api import (
     algorithms,
@@ -177,7 +177,7 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         settings=settings,
         commands=commands,
         slot=slot,
-        engine=Engine(slot, batcher, tracing),
+        engine=Engine(slot, batcher, tracing, measured.extra_columns),
         trainings=Lane("training", settings.train_queue),
         loads=Lane("load", settings.load_queue),
         children=Children(environment),
@@ -224,7 +224,8 @@ def _environment(settings: Settings) -> dict[str, str]:
     their own."""
     own = (contract.ENV_LOAD_TOKEN, "OTEL_SERVICE_NAME")
     inherited = {name: value for name, value in os.environ.items() if name not in own}
-    return {**inherited, contract.ENV_TRACKING_URI: settings.tracking_uri}
+    told = {**inherited, contract.ENV_TRACKING_URI: settings.tracking_uri}
+    return {**told, **addresses.apart(told)}
 
 
 async def _start_predictor(services: Services) -> None:

@@ -13,6 +13,8 @@ from fairlead_service.contract import FailureReason
 from fairlead_service.models.bundle import Label, Proof
 
 RUN_ID_PATTERN = r"^[0-9a-f]{32}$"
+IDENTITY_PATTERN = r"^(m-)?[0-9a-f]{32}$"
+"""Of a run, or of a logged model: what a model goes by."""
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=r"^[^/:\x00-\x1f\x7f]+$")]
 Alias = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=r"^[A-Za-z0-9_-]+$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=250)]

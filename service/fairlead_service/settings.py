@@ -49,9 +49,10 @@ class Settings(BaseSettings):
 
     tracking_uri: str = Field(
         default="http://127.0.0.1:5000",
+        repr=False,
         validation_alias=AliasChoices(contract.ENV_TRACKING_URI, "tracking_uri"),
     )
-    """The MLflow server of the child processes; the server itself never talks to it."""
+    """MLflow's server, as the child processes are told. A user and a password in it are taken out (`addresses`)."""
 
     bundle_dir: Path | None = None
     """Role predictor: where the loader wrote the bundle. Required there, not used by role api."""
@@ -97,7 +98,8 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(gt=0)] = 16 * 2**20
     """Longest body of `/predict`; a longer one is refused while it is being read."""
     max_train_body_bytes: Annotated[int, Field(gt=0)] = 32 * 2**20
-    """Longest body of `/train`. Parsing holds the interpreter for about 10 ms per MiB: larger data belong in MLflow."""
+    """Longest body of `/train`. One of more than 256 KiB is parsed by a process of its own: larger data belong in
+    MLflow."""
     max_upload_bytes: Annotated[int, Field(gt=0)] = 256 * 2**20
     """Longest body of `/train` with a CSV or Parquet file, and longest file fetched from MLflow. It is kept on disk."""
     max_batch_rows: Annotated[int, Field(gt=0)] = 10_000
@@ -106,6 +108,10 @@ class Settings(BaseSettings):
     """Most rows in one `/train`."""
     max_train_columns: Annotated[int, Field(gt=0)] = 10_000
     """Most columns of one `/train`."""
+    max_train_estimators: Annotated[int, Field(gt=0)] = 10_000
+    """Most trees, or other estimators, of one ensemble in `/train` (`n_estimators`)."""
+    max_train_iterations: Annotated[int, Field(gt=0)] = 100_000
+    """Most iterations of one fit in `/train` (`max_iter`)."""
     body_timeout_seconds: Annotated[float, Field(gt=0)] = 30
     """How long a client may take to send a body."""
     upload_timeout_seconds: Annotated[float, Field(gt=0)] = 600

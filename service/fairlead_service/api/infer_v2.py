@@ -123,6 +123,7 @@ class Infer:
         manifest = serving.manifest
         v2_answers.check_model(manifest, call.parameters["name"], call.parameters.get("version"))
         request = await call.decode(v2.decode, LOOP_BYTES, call.headers.get(_LENGTH), manifest, self._max_rows)
+        self._engine.ignored(serving, request.extra)
         expected = Expected("inputs", self._max_rows, manifest.n_features, manifest.feature_names)
         try:
             outputs = await self._engine.evaluate(serving, request.matrix, request.want, expected, call.gone)

@@ -13,7 +13,7 @@ from fairlead_service.api.services import Use, client_address
 from fairlead_service.errors import NoModel, openapi_responses
 from fairlead_service.inference.engine import NO_MODEL
 from fairlead_service.models.wanted import Wanted
-from fairlead_service.schemas import RUN_ID_PATTERN, LoadBegun, LoadResponse, ModelInfo, ModelName
+from fairlead_service.schemas import IDENTITY_PATTERN, LoadBegun, LoadResponse, ModelInfo, ModelName
 
 _BEGUN: Final[dict[int | str, dict[str, Any]]] = {
     202: {"model": LoadBegun, "description": "It is being loaded; `/model/info` says how far it is"}
@@ -24,8 +24,8 @@ load_router = APIRouter(tags=["model"])
 RunId = Annotated[
     str,
     PathParameter(
-        description="An MLflow run id, 32 hexadecimal digits",
-        json_schema_extra={"pattern": RUN_ID_PATTERN},
+        description="An MLflow run's id, 32 hexadecimal digits, or a logged model's, `m-` and 32 of them",
+        json_schema_extra={"pattern": IDENTITY_PATTERN},
         examples=["6f2c1d0e9b3a4c5d8e7f60718293a4b5"],
     ),
 ]
@@ -111,8 +111,11 @@ async def load(
     With `wait=false` the load is begun in place of the one that was begun so before. Predictors have this path only
     with `FAIRLEAD_HOT_SWAP`; they keep the model that served before, and loading it again takes no time.
     """
-    if not re.fullmatch(RUN_ID_PATTERN, run_id):
-        raise errors.InvalidInput(f"{run_id[:100]!r} is no run id; send the 32 hexadecimal digits that MLflow shows")
+    if not re.fullmatch(IDENTITY_PATTERN, run_id):
+        raise errors.InvalidInput(
+            f"{run_id[:100]!r} is no run id; send the 32 hexadecimal digits that MLflow shows, or m- and those of a "
+            "logged model"
+        )
     wanted = Wanted(run_id, model_uri, model_name, model_version)
     if wait:
         return await loads.load(services, wanted, client_address(request))

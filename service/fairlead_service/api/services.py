@@ -45,6 +45,7 @@ class Commands:
     """How children are started; tests put programs of their own here."""
 
     load: tuple[str, ...] = (sys.executable, "-m", "fairlead_service.loading")
+    decode: tuple[str, ...] = (sys.executable, "-m", "fairlead_service.training", "decode")
     train: tuple[str, ...] = (sys.executable, "-m", "fairlead_service.training", "train")
     describe: tuple[str, ...] = (sys.executable, "-m", "fairlead_service.training", "describe")
     interrupted: tuple[str, ...] = (sys.executable, "-m", "fairlead_service.training", "interrupted")

@@ -55,15 +55,15 @@ def decode_predict(body: bytes, expected: Expected) -> Decoded:
     for name in _WANTS:
         if not isinstance(document.get(name, False), bool):
             raise _invalid(f"/{name}", f"{name} is {kind(document[name])}; send true or false")
-    features, names, quotes = document["features"], expected.feature_names, 2 * len(document)
+    features, names, quotes, extra = document["features"], expected.feature_names, 2 * len(document), 0
     if names is not None and isinstance(features, list) and dict in map(type, features):
-        features = _by_name(features, expected, names)
+        features, extra = _by_name(features, expected, names)
         quotes += len(features) * sum(2 + name.count('"') for name in names)
     rows = matrix(features, expected)
     # All strings of a right body are its keys, so the quotes count them: cheaper than a parser that sees duplicates.
     if body.count(b'"') != quotes and has_duplicate_keys(body):
         raise MalformedBody("a key appears twice in the body; send each once")
-    return Decoded(rows, Want(document.get("probabilities", False), document.get("scores", False)))
+    return Decoded(rows, Want(document.get("probabilities", False), document.get("scores", False)), extra)
 
 
 def encode_predict(outputs: Outputs, identity: bytes, classes: bytes) -> bytes:
@@ -229,18 +229,18 @@ def _children(value: object) -> Iterator[tuple[str | int, object]]:
     return iter(enumerate(value)) if isinstance(value, list) else iter(())
 
 
-def _by_name(rows: list[Any], expected: Expected, names: tuple[str, ...]) -> list[list[Any]]:
-    """Rows given as objects, as lists in the order of the model's features."""
-    known = frozenset(names)
+def _by_name(rows: list[Any], expected: Expected, names: tuple[str, ...]) -> tuple[list[list[Any]], int]:
+    """Rows given as objects, as lists in the order of the model's features; and how many other columns they have."""
+    known, extra = frozenset(names), 0
     for index, row in enumerate(rows):
         where, place = f"/{expected.field}/{index}", f"{expected.field}[{index}] (row {index})"
         if type(row) is not dict:
             raise _invalid(where, f"{place} is {kind(row)} and another row is an object; send all rows alike")
-        if row.keys() != known:
-            missing, unknown = [name for name in names if name not in row], sorted(row.keys() - known)
-            what = f"without {quoted(missing)}" if missing else f"with {quoted(unknown)}, which the model does not have"
-            raise _invalid(where, f"{place} is an object {what}; send a number for each of {quoted(names)}")
-    return [[row[name] for name in names] for row in rows]
+        if not row.keys() >= known:
+            missing = quoted([name for name in names if name not in row])
+            raise _invalid(where, f"{place} is an object without {missing}; send a number for each of {quoted(names)}")
+        extra = max(extra, len(row) - len(known))
+    return [[row[name] for name in names] for row in rows], extra
 
 
 def _send(expected: Expected) -> str:

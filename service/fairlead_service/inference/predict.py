@@ -29,6 +29,7 @@ class Predict:
         decoded = self._decoder.decode(call.body, serving.n_features, self._max_rows)
         if decoded is None:
             decoded = codec.decode_predict(call.body, expected)
+        self._engine.ignored(serving, decoded.extra)
         replayed = _REPLAY in call.headers
         outputs = await self._engine.evaluate(serving, decoded.matrix, decoded.want, expected, call.gone, replayed)
         return Reply(codec.encode_predict(outputs, serving.identity_json, serving.classes_json))

@@ -26,6 +26,8 @@ class Decoded(NamedTuple):
     matrix: Matrix
     """Shape (n, width), C-contiguous, every value finite."""
     want: Want
+    extra: int = 0
+    """Columns of the request that the model does not have, and that were ignored."""
 
 
 class _Small(msgspec.Struct, forbid_unknown_fields=True, gc=False):

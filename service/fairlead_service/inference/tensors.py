@@ -70,12 +70,12 @@ class Tensor:
         return math.prod(self.shape) * np.dtype(DATATYPES[self.datatype]).itemsize
 
 
-def matrix(tensors: list[Tensor], manifest: Manifest, max_rows: int) -> Matrix:
-    """Shape (n, n_features), float64, C-contiguous: one tensor has all columns, or several have one each.
+def matrix(tensors: list[Tensor], manifest: Manifest, max_rows: int, *, by_name: bool) -> Matrix:
+    """Shape (n, n_features), float64, C-contiguous: one tensor has all columns, or (`by_name`) each has one.
 
-    Several are put in the model's order by their names. Raises InvalidTensor, TooManyRows.
+    Those are put in the model's order by their names. Raises InvalidTensor, TooManyRows.
     """
-    if len(tensors) == 1:
+    if not by_name:
         rows = _rows(tensors[0], manifest.n_features, max_rows)
         return _values(tensors[0], rows, _cells(tensors[0], manifest, 0, manifest.n_features))
     ordered = _by_name(tensors, manifest.feature_names)

@@ -59,6 +59,11 @@ class Metrics:
         )
         for limit in LIMITS:
             self._shed.labels(limit)
+        self._extra = Counter(
+            "predictions_with_extra_columns",
+            "Predictions whose rows have named columns that the model does not have; those are ignored",
+            registry=registry,
+        )
         self.in_progress = 0
         """Requests in flight; a plain number, written by the event loop's thread alone and read at scrapes."""
         Gauge(
@@ -138,6 +143,9 @@ class Metrics:
         for algorithm in algorithms:
             for outcome in OUTCOMES:
                 self._training.labels(algorithm, outcome)
+
+    def extra_columns(self) -> None:
+        self._extra.inc()
 
     def shed(self, limit: Limit) -> None:
         self._shed.labels(limit).inc()

@@ -91,6 +91,24 @@ def test_a_tensor_for_each_feature_is_matched_by_name() -> None:
     assert request.matrix.tolist() == [[7.0, 1.0, float(np.float32(0.1))], [8.0, 0.0, float(np.float32(0.7))]]
 
 
+def test_inputs_that_the_model_does_not_have_are_ignored_and_counted() -> None:
+    tail = b"\x05\x00\x00\x00words" + np.array([3.0, 4.0]).tobytes()
+    request = decode(
+        body(
+            binary(9, [1], "BYTES", "id"),
+            tensor([1, 2], [2], name="a"),
+            tensor([["x"], ["y"]], [2, 1], "BYTES", "day"),
+            tensor([5, 6], [2], name="c"),
+            binary(16, [2], "FP64", "b"),
+        ),
+        tail,
+    )
+    assert (request.matrix.tolist(), request.extra) == ([[1.0, 3.0, 5.0], [2.0, 4.0, 6.0]], 2)
+    alone = body(tensor([1, 2], [2], name="a"), tensor([1], [1], "BYTES", "id"))
+    with pytest.raises(InvalidTensor, match="no input 'b', 'c'"):
+        decode(alone)
+
+
 @pytest.mark.parametrize("datatype", DATATYPES)
 def test_binary_and_json_mean_the_same(datatype: str) -> None:
     kind = np.dtype("<f4" if datatype == "BF16" else DATATYPES[datatype])
@@ -236,7 +254,7 @@ BAD = [
         "binary_data_output null", body(tensor(), parameters={"binary_data_output": None}), "binary_data_output is null"
     ),
     case("two inputs of others' names", body(tensor(name="a"), tensor(name="z")), "no input 'b', 'c'", "'a', 'b', 'c'"),
-    case("an input too many", body(*(tensor([1], [1], name=n) for n in "abcd")), "no feature 'd'"),
+    case("an input too many, and one too few", body(*(tensor([1], [1], name=n) for n in "abd")), "no input 'c'"),
     case("an input twice", body(*(tensor([1], [1], name=n) for n in "abca")), "same name"),
     case(
         "unequal rows",

@@ -152,7 +152,13 @@ def test_hostile_arrays(model: Directory, load: Load, hostile: bytes) -> None:
     passed_over(model, load, "it does not answer")
 
 
-@pytest.mark.parametrize("changes", [{"n_features": 0}, {"classes": ("a",)}, {"classes": None}])
+@pytest.mark.parametrize("width", [0, 10**6])
+def test_a_manifest_of_a_width_that_no_model_has(model: Directory, load: Load, width: int) -> None:
+    rewrite(model, n_features=width)
+    passed_over(model, load, "its manifest does not parse")
+
+
+@pytest.mark.parametrize("changes", [{"classes": ("a",)}, {"classes": None}])
 def test_a_manifest_that_is_not_of_its_program(model: Directory, load: Load, changes: dict[str, Any]) -> None:
     rewrite(model, **changes)
     passed_over(model, load, "it does not answer")
