@@ -98,7 +98,8 @@ async def _serve(services: Services, wanted: Wanted) -> tuple[str, Serving | Non
 async def _fetch_and_activate(services: Services, wanted: Wanted) -> tuple[Serving | None, Serving]:
     bundle = services.store.new_bundle()
     try:
-        scratch = await asyncio.to_thread(services.store.new_job)
+        with errors.disk():
+            scratch = await asyncio.to_thread(services.store.new_job)
         try:
             await _child(services, wanted, bundle, scratch)
         finally:

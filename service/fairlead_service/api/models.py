@@ -92,6 +92,7 @@ async def info(services: Use) -> ModelInfo:
         errors.TrackingServerUnavailable,
         errors.ShuttingDown,
         errors.ChildTimedOut,
+        errors.DiskFull,
     ),
 )
 async def load(

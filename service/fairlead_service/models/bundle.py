@@ -121,7 +121,7 @@ class FileDigest(_Frozen):
     """Bytes."""
 
 
-_FILE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}\.[a-z0-9]{1,15}")
+_FILE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}(\.[a-z0-9]{1,15})?")
 
 
 def _file_name(name: str) -> str:

@@ -58,9 +58,9 @@ def test_every_route_that_can_fail_documents_its_problems(document: dict[str, An
     for path, _, operation in operations(document):
         statuses[path] = statuses.get(path, set()) | set(operation["responses"]) - {"200"}
     assert statuses["/predict"] == {"400", "408", "413", "415", "422", "429", "500", "503"}
-    assert statuses["/train"] == {"202", "400", "408", "409", "413", "415", "422", "429", "500", "503", "504"}
+    assert statuses["/train"] == {"202", "400", "408", "409", "413", "415", "422", "429", "500", "503", "504", "507"}
     assert statuses["/train/jobs/{job_id}"] == {"404", "409", "422"}
-    assert statuses["/model/load/{run_id}"] == {"202", "401", "404", "422", "429", "500", "503", "504"}
+    assert statuses["/model/load/{run_id}"] == {"202", "401", "404", "422", "429", "500", "503", "504", "507"}
     assert statuses["/model/info"] == {"503"}
     assert statuses["/health/ready"] == {"503"}
     assert statuses["/v2/models/{name}/infer"] == {"400", "404", "408", "413", "415", "429", "500", "503"}

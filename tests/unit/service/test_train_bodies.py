@@ -2,6 +2,7 @@
 
 import errno
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,32 @@ async def test_a_full_disk(tmp_path: Path, commands: Commands, monkeypatch: pyte
         monkeypatch.setattr(services.store, "new_job", full)
         assert (await client.post("/train", json=TRAIN)).status_code == 507
         assert services.trainings._taken == 0
+
+
+async def test_a_full_disk_of_a_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with running(api_settings(tmp_path), Commands(load=("false",))) as (client, services):
+        monkeypatch.setattr(services.store, "new_job", full)
+        assert (await client.post(f"/model/load/{RUN_B}")).status_code == 507
+
+
+async def test_a_killed_load_leaves_nothing(tmp_path: Path) -> None:
+    """Its files meanwhile are in a directory of the server's, and what it had half written is beside its bundle."""
+    code = (
+        "import os, pathlib, signal, sys\n"
+        "option = lambda name: pathlib.Path(sys.argv[sys.argv.index(name) + 1])\n"
+        "(option('--scratch') / 'model.skops').write_bytes(b'half')\n"
+        "bundle = option('--bundle')\n"
+        "(bundle.parent / f'.{bundle.name}.half').mkdir()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    async with running(api_settings(tmp_path), Commands(load=(sys.executable, "-c", code, "--"))) as (client, _):
+        answer = await client.post(f"/model/load/{RUN_B}")
+        assert "SIGKILL" in answer.json()["detail"]
+        assert list((tmp_path / "data" / "jobs").iterdir()) == []
+        assert list((tmp_path / "data" / "bundles").iterdir()) == []
 
 
 async def test_a_full_disk_of_the_child(tmp_path: Path) -> None:

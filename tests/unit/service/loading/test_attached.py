@@ -240,4 +240,4 @@ def test_a_file_outside_its_directory(model: Directory, load: Load) -> None:
     document = json.loads(path.read_text())
     document["files"]["../secret"] = {"sha256": hashlib.sha256(b"x").hexdigest(), "size": 1}
     path.write_text(json.dumps(document))
-    passed_over(model, load, "no compiled program")
+    passed_over(model, load, "names a file outside its directory")
