@@ -16,6 +16,8 @@ Health = Literal["ok", "waiting", "attention", "unhealthy"]
 State = Literal["ok", "waiting", "bad", "unknown"]
 _VAGUE: Final = PROGRESS | {"ProgressDeadlineExceeded", "LoadFailed", "NoPodAvailable", "ScaledToZero"}
 """Reasons behind which a pod's own may stand."""
+_IN_CONTAINER_STATE: Final = frozenset({"Failed", "BackOff"})
+"""Reasons of Events that a container's own state repeats, more exactly, a moment later."""
 _MOUNTING: Final = frozenset({"FailedMount", "FailedAttachVolume"})
 
 
@@ -196,7 +198,13 @@ def _of_pods(snapshot: Snapshot, pods: tuple[Pod, ...]) -> Cause | None:
         pod, trouble = max(bad, key=lambda pair: _weight(pair[0], pair[1], tried.get("revision", "")))
         return _known(trouble.reason, trouble.message, pod)
     waiting = {pod.name: pod for pod in pods if pod.state == "waiting" and not pod.leaving}
-    late = [event for event in snapshot.events if event.get("type") == "Warning" and _subject(event) in waiting]
+    late = [
+        event
+        for event in snapshot.events
+        if event.get("type") == "Warning"
+        and event.get("reason") not in _IN_CONTAINER_STATE
+        and _subject(event) in waiting
+    ]
     if late:
         reason, message = str(late[-1].get("reason", "Warning")), str(late[-1].get("message", ""))
         return _known("FailedMount" if reason in _MOUNTING else reason, message, waiting[_subject(late[-1])])

@@ -162,7 +162,7 @@ def trial(namespace: Namespace, models: Models) -> Namespace:
     namespace.deploy("fraud", models.good, rollout=HOLD)
     namespace.await_("fraud", "UpToDate")
     namespace.deploy("fraud", models.better, rollout=HOLD)
-    namespace.await_("fraud", "{.status.candidate.step}=1")
+    namespace.await_("fraud", "{.status.candidate.weightPercent}=50")
     return namespace
 
 
