@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from fairlead_service.errors import FieldError, InvalidInput, MalformedBody, TooManyRows
+from fairlead_service.inference import json_arrays
 from fairlead_service.inference.matrix_checks import NUMBERS, OTHER_LISTS, kind, pointer, quoted
 from fairlead_service.inference.quick import Decoded
 from fairlead_service.models.backends import Matrix, Outputs, Want
@@ -71,13 +71,13 @@ def encode_predict(outputs: Outputs, identity: bytes, classes: bytes) -> bytes:
 
     `identity` is a part of a JSON object, `"run_id":"…"`; `classes` a JSON list, used beside probabilities and scores.
     """
-    parts = [b'{"predictions":', _dumps(outputs.predictions), b",", identity]
+    parts = [b'{"predictions":', json_arrays.dumps(outputs.predictions), b",", identity]
     if outputs.probabilities is not None or outputs.scores is not None:
         parts += [b',"classes":', classes]
     if outputs.probabilities is not None:
-        parts += [b',"probabilities":', _dumps(outputs.probabilities)]
+        parts += [b',"probabilities":', json_arrays.dumps(outputs.probabilities)]
     if outputs.scores is not None:
-        parts += [b',"scores":', _dumps(outputs.scores)]
+        parts += [b',"scores":', json_arrays.dumps(outputs.scores)]
     parts.append(b"}")
     return b"".join(parts)
 
@@ -247,10 +247,6 @@ def _send(expected: Expected) -> str:
     return f"send a finite number{', or null for a missing value' if expected.accepts_missing else ''}"
 
 
-def _dumps(values: NDArray[Any]) -> bytes:
-    return orjson.dumps(values, default=_from_numpy, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
 def _column(column: int, expected: Expected) -> str:
     names = expected.feature_names
     return f"column {column}, {names[column]}" if names and column < len(names) else f"column {column}"
@@ -262,9 +258,3 @@ def _invalid(pointer: str, detail: str) -> InvalidInput:
 
 def _problem(error: FieldError) -> InvalidInput:
     return InvalidInput(error.detail, [error])
-
-
-def _from_numpy(value: object) -> object:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} has no JSON form")

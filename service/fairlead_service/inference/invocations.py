@@ -13,10 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
-import orjson
-
 from fairlead_service.errors import FieldError, InvalidInput, MalformedBody, TooManyRows
-from fairlead_service.inference import matrix_checks
+from fairlead_service.inference import json_arrays, matrix_checks
 from fairlead_service.inference.matrix_checks import NUMBERS, Cells, kind, pointer, quoted
 from fairlead_service.models.backends import Matrix, Outputs
 from fairlead_service.models.bundle import Manifest
@@ -76,8 +74,7 @@ def decode_csv(body: bytes, manifest: Manifest, max_rows: int) -> Matrix:
 
 def encode(outputs: Outputs) -> bytes:
     """What MLflow's server answers for a model whose `predict` gives an array."""
-    option = orjson.OPT_SERIALIZE_NUMPY
-    return orjson.dumps({"predictions": outputs.predictions}, default=lambda array: array.tolist(), option=option)
+    return b'{"predictions":%b}' % json_arrays.dumps(outputs.predictions)
 
 
 def _field(document: dict[str, Any]) -> str:
