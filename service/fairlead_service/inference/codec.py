@@ -17,7 +17,7 @@ import orjson
 
 from fairlead_service.errors import FieldError, InvalidInput, MalformedBody, TooManyRows
 from fairlead_service.inference import json_arrays
-from fairlead_service.inference.matrix_checks import NUMBERS, OTHER_LISTS, kind, pointer, quoted
+from fairlead_service.inference.matrix_checks import NUMBERS, OTHER_LISTS, kind, not_json, pointer, quoted
 from fairlead_service.inference.quick import Decoded
 from fairlead_service.models.backends import Matrix, Outputs, Want
 
@@ -198,7 +198,7 @@ def _malformed(body: bytes, error: orjson.JSONDecodeError, expected: Expected) -
             document = json.loads(body, parse_int=float)
     place = next(_not_finite(document), None)
     if place is None:
-        return MalformedBody(f"the body is not valid JSON: {error}; send one JSON object, encoded as UTF-8")
+        return MalformedBody(not_json(body, error))
     path, value = place
     match path:
         case (expected.field, int(i), int(j)):
@@ -217,10 +217,15 @@ def _not_finite(document: object) -> Iterator[tuple[tuple[str | int, ...], float
         key, value = next(children, (None, None))
         if key is None:
             stack.pop()
-        elif isinstance(value, dict | list):
+        elif isinstance(value, dict | list) and not _all_finite(value):
             stack.append(((*path, key), _children(value)))
         elif isinstance(value, float) and not math.isfinite(value):
             yield (*path, key), value
+
+
+def _all_finite(value: object) -> bool:
+    """Whether it is a list of nothing but finite numbers, which is what most lists are."""
+    return isinstance(value, list) and set(map(type, value)) <= NUMBERS and all(map(math.isfinite, value))
 
 
 def _children(value: object) -> Iterator[tuple[str | int, object]]:

@@ -68,7 +68,7 @@ def decode_csv(body: bytes, manifest: Manifest, max_rows: int) -> Matrix:
             values += _csv_numbers(row, index, order, cells)
     except csv.Error as error:
         raise MalformedBody(f"the body is not CSV: {error}; send a header and rows, separated by commas") from None
-    read.check_count(len(values))
+    read.check_count(len(values) // manifest.n_features)
     return read.matrix(values, cells)
 
 
