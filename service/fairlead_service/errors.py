@@ -210,6 +210,10 @@ class TrainingFailed(Problem):
     status, slug, title = 500, "training-failed", "The training failed"
 
 
+class TransferCodingUnsupported(Problem):
+    status, slug, title = 501, "transfer-coding-unsupported", "The body's transfer coding is not supported"
+
+
 class NoModel(Problem):
     status, slug, title = 503, "no-model", "No model is loaded"
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from fairlead_service import patterns
 from fairlead_service.errors import FieldError
 from fairlead_service.models.bundle import Label
 from fairlead_service.schemas import Alias, Answer, ModelName, Request, Text
@@ -14,14 +15,7 @@ from fairlead_service.schemas import Alias, Answer, ModelName, Request, Text
 _RESERVED = ("mlflow.", "fairlead.")
 _OF_USERS = frozenset({"mlflow.note.content"})
 """The description of a run."""
-SemanticVersion = Annotated[
-    str,
-    StringConstraints(
-        max_length=100,
-        # semver.org, version 2.0.0, without what makes it remember its groups
-        pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z.-]+)?$",
-    ),
-]
+SemanticVersion = Annotated[str, StringConstraints(max_length=100, pattern=patterns.SEMANTIC_VERSION)]
 
 
 class Range(Request):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from fairlead_service import contract
+from fairlead_service import contract, patterns
 from fairlead_service.access.provider import trustworthy
 from fairlead_service.access.roles import Role
 
@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     """Address to listen on. All of them by default, as pods need; `127.0.0.1` on a workstation."""
     port: Annotated[int, Field(ge=0, le=65535)] = contract.HTTP_PORT
     """Port to listen on; 0 takes a free one and logs it."""
+    listen_fd: Annotated[int, Field(ge=0)] | None = None
+    """File descriptor of a socket that listens already, in place of `host` and `port`: for a program that has to be
+    sure of the port before it starts the server."""
     tls_cert_file: Path | None = None
     """Serve TLS on `tls_port`, with this certificate chain (PEM). Read again when it changes. `port` stays as it is for
     probes, metrics and the operator, and for nobody else."""
@@ -92,7 +95,7 @@ class Settings(BaseSettings):
     load_token: SecretStr | None = None
     """The bearer token that loading another model and reading samples ask for; unset: nobody is asked for one. Where
     clients are asked who they are, it opens `/model/info` and `/predict`, too: it is the operator's."""
-    load_token_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    load_token_sha256: Annotated[str, Field(pattern=patterns.SHA256)] | None = None
     """The same by its digest, in hexadecimal digits: what may be read by everybody who can see the pod."""
 
     max_body_bytes: Annotated[int, Field(gt=0)] = 16 * 2**20

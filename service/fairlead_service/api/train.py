@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as PathParameter
 
-from fairlead_service import errors
+from fairlead_service import errors, patterns
 from fairlead_service.api import train_body, train_files, trainings, upload
 from fairlead_service.api.openapi import train_body as described_body
 from fairlead_service.api.services import Services, Use, client_address
@@ -26,7 +26,7 @@ _BEGUN: Final[dict[int | str, dict[str, Any]]] = {
 router = APIRouter(tags=["training"])
 
 Wait = Annotated[bool, Query(description="Whether to answer only when the model is trained")]
-JobId = Annotated[str, PathParameter(description="As `POST /train` answered", pattern=r"^[0-9a-f]{32}$")]
+JobId = Annotated[str, PathParameter(description="As `POST /train` answered", pattern=patterns.RUN_ID)]
 State = Annotated[JobState | None, Query(description="Only jobs in this state")]
 Limit = Annotated[int, Query(ge=1, le=200, description="Most jobs to list")]
 
@@ -65,7 +65,7 @@ async def train(request: Request, services: Use, wait: Wait = True) -> TrainResp
     job = await _begin(request, services)
     if wait:
         return await trainings.outcome(job)
-    location = {"Location": f"{request.scope.get('root_path', '')}/train/jobs/{job.record.id}"}
+    location = {"Location": f"train/jobs/{job.record.id}"}  # relative: a proxy may have taken a prefix off the path
     return Response(job.record.model_dump_json(exclude_none=True), 202, location, "application/json")
 
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from fairlead_service.errors import FieldError, InvalidInput, MalformedBody, TooManyRows
-from fairlead_service.inference.matrix_checks import NUMBERS, OTHER_LISTS, kind, pointer, quoted
+from fairlead_service.inference import json_arrays
+from fairlead_service.inference.matrix_checks import NUMBERS, OTHER_LISTS, kind, not_json, pointer, quoted
 from fairlead_service.inference.quick import Decoded
 from fairlead_service.models.backends import Matrix, Outputs, Want
 
@@ -71,13 +71,13 @@ def encode_predict(outputs: Outputs, identity: bytes, classes: bytes) -> bytes:
 
     `identity` is a part of a JSON object, `"run_id":"…"`; `classes` a JSON list, used beside probabilities and scores.
     """
-    parts = [b'{"predictions":', _dumps(outputs.predictions), b",", identity]
+    parts = [b'{"predictions":', json_arrays.dumps(outputs.predictions), b",", identity]
     if outputs.probabilities is not None or outputs.scores is not None:
         parts += [b',"classes":', classes]
     if outputs.probabilities is not None:
-        parts += [b',"probabilities":', _dumps(outputs.probabilities)]
+        parts += [b',"probabilities":', json_arrays.dumps(outputs.probabilities)]
     if outputs.scores is not None:
-        parts += [b',"scores":', _dumps(outputs.scores)]
+        parts += [b',"scores":', json_arrays.dumps(outputs.scores)]
     parts.append(b"}")
     return b"".join(parts)
 
@@ -198,7 +198,7 @@ def _malformed(body: bytes, error: orjson.JSONDecodeError, expected: Expected) -
             document = json.loads(body, parse_int=float)
     place = next(_not_finite(document), None)
     if place is None:
-        return MalformedBody(f"the body is not valid JSON: {error}; send one JSON object, encoded as UTF-8")
+        return MalformedBody(not_json(body, error))
     path, value = place
     match path:
         case (expected.field, int(i), int(j)):
@@ -217,10 +217,15 @@ def _not_finite(document: object) -> Iterator[tuple[tuple[str | int, ...], float
         key, value = next(children, (None, None))
         if key is None:
             stack.pop()
-        elif isinstance(value, dict | list):
+        elif isinstance(value, dict | list) and not _all_finite(value):
             stack.append(((*path, key), _children(value)))
         elif isinstance(value, float) and not math.isfinite(value):
             yield (*path, key), value
+
+
+def _all_finite(value: object) -> bool:
+    """Whether it is a list of nothing but finite numbers, which is what most lists are."""
+    return isinstance(value, list) and set(map(type, value)) <= NUMBERS and all(map(math.isfinite, value))
 
 
 def _children(value: object) -> Iterator[tuple[str | int, object]]:
@@ -247,10 +252,6 @@ def _send(expected: Expected) -> str:
     return f"send a finite number{', or null for a missing value' if expected.accepts_missing else ''}"
 
 
-def _dumps(values: NDArray[Any]) -> bytes:
-    return orjson.dumps(values, default=_from_numpy, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
 def _column(column: int, expected: Expected) -> str:
     names = expected.feature_names
     return f"column {column}, {names[column]}" if names and column < len(names) else f"column {column}"
@@ -262,9 +263,3 @@ def _invalid(pointer: str, detail: str) -> InvalidInput:
 
 def _problem(error: FieldError) -> InvalidInput:
     return InvalidInput(error.detail, [error])
-
-
-def _from_numpy(value: object) -> object:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} has no JSON form")

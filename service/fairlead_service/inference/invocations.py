@@ -13,10 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
-import orjson
-
 from fairlead_service.errors import FieldError, InvalidInput, MalformedBody, TooManyRows
-from fairlead_service.inference import matrix_checks
+from fairlead_service.inference import json_arrays, matrix_checks
 from fairlead_service.inference.matrix_checks import NUMBERS, Cells, kind, pointer, quoted
 from fairlead_service.inference.quick import Decoded
 from fairlead_service.models.backends import Matrix, Outputs, Want
@@ -73,14 +71,13 @@ def decode_csv(body: bytes, manifest: Manifest, max_rows: int) -> Decoded:
             values += _csv_numbers(row, index, order, cells)
     except csv.Error as error:
         raise MalformedBody(f"the body is not CSV: {error}; send a header and rows, separated by commas") from None
-    read.check_count(len(values))
+    read.check_count(len(values) // manifest.n_features)
     return Decoded(read.matrix(values, cells), Want(), _extra(header, manifest.feature_names))
 
 
 def encode(outputs: Outputs) -> bytes:
     """What MLflow's server answers for a model whose `predict` gives an array."""
-    option = orjson.OPT_SERIALIZE_NUMPY
-    return orjson.dumps({"predictions": outputs.predictions}, default=lambda array: array.tolist(), option=option)
+    return b'{"predictions":%b}' % json_arrays.dumps(outputs.predictions)
 
 
 def _field(document: dict[str, Any]) -> str:

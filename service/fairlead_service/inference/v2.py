@@ -63,13 +63,19 @@ def decode(body: bytes, header_length: bytes | None, manifest: Manifest, max_row
 def _split(body: bytes, header_length: bytes | None) -> tuple[bytes, memoryview]:
     if header_length is None:
         return body, memoryview(b"")
+    length = json_length(header_length, body)
+    return body[:length], memoryview(body)[length:]
+
+
+def json_length(header_length: bytes, body: bytes) -> int:
+    """How many bytes of the body are JSON, by the value of `Inference-Header-Content-Length`. Raises MalformedBody."""
     if not header_length.isdigit() or len(header_length) > _LENGTH_DIGITS:
         shown = header_length[:100].decode("latin-1")
         raise MalformedBody(f"Inference-Header-Content-Length is {shown!r}; send the length of the JSON in bytes")
     length = int(header_length)
     if length > len(body):
         raise MalformedBody(f"Inference-Header-Content-Length is {length}, but the body has only {len(body)} bytes")
-    return body[:length], memoryview(body)[length:]
+    return length
 
 
 def _outputs(value: object, binary: bool, manifest: Manifest) -> tuple[Output, ...]:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,25 @@ def decode(document: Any, model: Manifest | None = None) -> list[list[float]]:
 def decode_csv(text: str | bytes, model: Manifest | None = None) -> list[list[float]]:
     content = text if isinstance(text, bytes) else text.encode()
     return invocations.decode_csv(content, model or manifest(), MAX_ROWS).matrix.tolist()  # type: ignore[no-any-return]
+
+
+FORMS: dict[str, Callable[[list[list[float]]], Any]] = {
+    "inputs": lambda rows: {"inputs": rows},
+    "columns": lambda rows: {"inputs": {name: [row[i] for row in rows] for i, name in enumerate(NAMES)}},
+    "instances": lambda rows: {"instances": rows},
+    "split": lambda rows: {"dataframe_split": {"columns": NAMES, "data": rows}},
+    "records": lambda rows: {"dataframe_records": [dict(zip(NAMES, row, strict=True)) for row in rows]},
+    "csv": lambda rows: "\n".join(",".join(map(str, row)) for row in [NAMES, *rows]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_as_many_rows_are_taken_as_may_be_and_none_more(form: str) -> None:
+    read = decode_csv if form == "csv" else decode
+    rows = [[float(i), 1.5, 2.5] for i in range(MAX_ROWS)]
+    assert read(FORMS[form](rows)) == rows
+    with pytest.raises(TooManyRows):
+        read(FORMS[form]([*rows, rows[0]]))
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,17 @@ def test_missing_values_are_taken_if_the_model_takes_them() -> None:
         assert np.array_equal(request.matrix.ravel(), nan, equal_nan=True)
 
 
+@pytest.mark.parametrize("datatype", ["INT64", "BOOL"])
+def test_null_in_a_datatype_without_it_is_said_to_be_that(datatype: str) -> None:
+    with pytest.raises(InvalidTensor, match=rf"row 0, column 1, b is null, which is no {datatype}; send .* as FP64"):
+        decode(body(tensor([True, None, True], [3], datatype)), model=manifest(accepts_missing=True))
+
+
+def test_the_largest_integers_are_of_their_datatype() -> None:
+    assert decode(body(tensor([2**63 - 1, 0, -(2**63)], [3], "INT64"))).matrix[0, 0] == 2.0**63
+    assert decode(body(tensor([2**64 - 1, 0, 1], [3], "UINT64"))).matrix[0, 0] == 2.0**64
+
+
 def test_outputs_are_those_asked_for_in_their_order() -> None:
     asked = [{"name": "predict_proba"}, {"name": "predict", "parameters": {"binary_data": False}}]
     request = decode(body(tensor(), outputs=asked, parameters={"binary_data_output": True, "priority": 3}, id="i"))
@@ -226,6 +237,8 @@ BAD = [
     case("too large for FP32", body(tensor([1, 1e39, 3], [3], "FP32")), "column 1, b is 1e+39, which is no FP32"),
     case("too large for FP16", body(tensor([1, 70000, 3], [3], "FP16")), "is 70000.0, which is no FP16"),
     case("too large for INT8", body(tensor([1, 2, 128], [3], "INT8")), "column 2, c is 128.0, which is no INT8"),
+    case("one over UINT64", body(tensor([1, 2, 2**64], [3], "UINT64")), "no UINT64"),
+    case("one over INT64", body(tensor([1, 2, 2**63], [3], "INT64")), "no INT64"),
     case("negative UINT8", body(tensor([-1, 2, 3], [3], "UINT8")), "is -1.0, which is no UINT8"),
     case("fraction in INT32", body(tensor([1, 2.5, 3], [3], "INT32")), "is 2.5, which is no INT32"),
     case("numbers in BOOL", body(tensor([True, 1, False], [3], "BOOL")), "column 1, b is a number; send true or false"),
@@ -486,7 +499,7 @@ async def test_errors_have_the_protocols_form_and_ours(tmp_path: Path) -> None:
         ):
             await problem(client, method, path, content, status)
         assert (await client.get(infer)).headers["allow"] == "POST"
-        assert (await client.head("/v2/health/ready")).headers["allow"] == "GET"
+        assert (await client.delete("/v2/health/ready")).headers["allow"] == "GET, HEAD"
         answer = await client.post(infer, content=body(good), headers={"content-type": "text/csv"})
         assert answer.status_code == 415
         services.drain.begin()
