@@ -74,11 +74,11 @@ def infer_binary(body: bytes) -> None:
 
 
 def invocation(body: bytes) -> None:
-    check(invocations.decode_json(body, MANIFEST, MOST_ROWS))
+    check(invocations.decode_json(body, MANIFEST, MOST_ROWS).matrix)
 
 
 def invocation_csv(body: bytes) -> None:
-    check(invocations.decode_csv(body, WITH_MISSING, MOST_ROWS), missing=True)
+    check(invocations.decode_csv(body, WITH_MISSING, MOST_ROWS).matrix, missing=True)
 
 
 def head(body: bytes) -> None:

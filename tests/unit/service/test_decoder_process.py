@@ -44,7 +44,7 @@ async def test_results_and_problems_are_those_of_the_decoder(decoder: DecoderPro
     request = await decoder.run(v2.decode, body(tensor(), id="i"), None, manifest(input_example=((1.0, 2.0, 3.0),)), 50)
     assert (request.matrix.tolist(), request.id) == (ROWS, "i")
     document = json.dumps({"inputs": ROWS}).encode()
-    assert np.array_equal(await decoder.run(invocations.decode_json, document, manifest(), 50), ROWS)
+    assert np.array_equal((await decoder.run(invocations.decode_json, document, manifest(), 50)).matrix, ROWS)
     with pytest.raises(InvalidInput, match="row 0, column 1, b") as raised:
         await decoder.run(codec.decode_predict, b'{"features":[[1,"2",3]]}', EXPECTED)
     assert raised.value.errors[0].pointer == "/features/0/1"
