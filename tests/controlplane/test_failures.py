@@ -135,6 +135,12 @@ def test_an_event_says_why_a_pod_does_not_start(
         "target": {"name": "nowhere"},
     }
     api.request("POST", path("pod", namespace, about["name"]) + "/binding", json=binding)
+    # The scheduler, which knows no node, may just be writing that it has found none; pods that are bound have one.
+    scheduled = {"conditions": [{"type": "PodScheduled", "status": "True"}]}
+    await_true(
+        lambda: api.patch("pod", namespace, about["name"], {"status": scheduled}, "status")["spec"].get("nodeName"),
+        "the pod is not bound",
+    )
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     event = {
         "metadata": {"name": "mount", "namespace": namespace},
