@@ -69,7 +69,7 @@ def asked(cluster: Cluster) -> Iterator[Prometheus]:
 def test_every_query_returns_data(busy: Namespace, asked: Prometheus, path: Path) -> None:
     dashboard = dashboards.read(path)
     wanted = {"namespace": busy.name if "model_deployment" in dashboards.variables(dashboard) else ".*"}
-    values = dashboards.constants(dashboard) | wanted | {"model_deployment": MODEL}
+    values = dashboards.constants(dashboard) | wanted | {"model_deployment": MODEL, "cluster": ".*"}
     for variable in dashboards.variables(dashboard).values():
         if variable["type"] == "query":
             query, label = dashboards.looked_up(variable)
