@@ -135,12 +135,6 @@ def test_an_event_says_why_a_pod_does_not_start(
         "target": {"name": "nowhere"},
     }
     api.request("POST", path("pod", namespace, about["name"]) + "/binding", json=binding)
-    # The scheduler, which knows no node, may just be writing that it has found none; pods that are bound have one.
-    scheduled = {"conditions": [{"type": "PodScheduled", "status": "True"}]}
-    await_true(
-        lambda: api.patch("pod", namespace, about["name"], {"status": scheduled}, "status")["spec"].get("nodeName"),
-        "the pod is not bound",
-    )
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     event = {
         "metadata": {"name": "mount", "namespace": namespace},
@@ -151,9 +145,17 @@ def test_an_event_says_why_a_pod_does_not_start(
         "lastTimestamp": now,
     }
     api.create("event", event)
-    resource = api.wait(
-        "md", namespace, "fraud", lambda found: words in condition(found, "UpToDate").get("message", "")
-    )
+    scheduled = {"conditions": [{"type": "PodScheduled", "status": "True"}]}
+
+    def named() -> bool:
+        """The scheduler, which has no node, may still be writing that it found none: a bound pod has one."""
+        live = api.get("pod", namespace, about["name"]) or {}
+        if any(one["status"] == "False" for one in live["status"].get("conditions", [])):
+            api.patch("pod", namespace, about["name"], {"status": scheduled}, "status")
+        return words in condition(api.get("md", namespace, "fraud"), "UpToDate").get("message", "")
+
+    await_true(named, "the Event is not on the resource")
+    resource = api.get("md", namespace, "fraud")
     assert "0 of 1 pods answer; FailedMount" in condition(resource, "UpToDate")["message"]
 
 

@@ -96,7 +96,10 @@ def test_a_worse_model_is_taken_back_and_no_request_fails(
     started(namespace, "worse", good, **rollout)
     before = namespace.serving_uids("worse", good)
 
-    with namespace.watch("worse") as recording, namespace.load("worse", "none", *bodies, rate=60) as load:
+    with (
+        namespace.watch("worse") as recording,
+        namespace.load("worse", "none", *bodies, rate=60) as load,
+    ):
         if "replaySamples" in rollout:
             await_requests(namespace, 900)
         deploy(namespace, "worse", bad, **rollout)
