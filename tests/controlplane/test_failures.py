@@ -119,8 +119,17 @@ def test_what_was_overwritten_once_does_not_stay_when_it_is_removed(
     assert ours == {"Apply"}
 
 
+@pytest.fixture
+def node(api: Api, namespace: str) -> Iterator[str]:
+    """A node that takes no pods by itself. Those that are bound to one that does not exist are soon deleted."""
+    name = f"node-of-{namespace}"
+    api.request("POST", "/api/v1/nodes", json={"metadata": {"name": name}, "spec": {"unschedulable": True}})
+    yield name
+    api.request("DELETE", f"/api/v1/nodes/{name}")
+
+
 def test_an_event_says_why_a_pod_does_not_start(
-    api: Api, operator: Operator, registry: Registry, kubelet: Kubelet, namespace: str
+    api: Api, operator: Operator, registry: Registry, kubelet: Kubelet, namespace: str, node: str
 ) -> None:
     run_id, words = registry.run(), 'MountVolume.SetUp failed for volume "tls" : secret "tls" not found'
     kubelet.fates[run_id] = None
@@ -132,7 +141,7 @@ def test_an_event_says_why_a_pod_does_not_start(
         "apiVersion": "v1",
         "kind": "Binding",
         "metadata": {"name": about["name"]},
-        "target": {"name": "nowhere"},
+        "target": {"name": node},
     }
     api.request("POST", path("pod", namespace, about["name"]) + "/binding", json=binding)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -145,17 +154,9 @@ def test_an_event_says_why_a_pod_does_not_start(
         "lastTimestamp": now,
     }
     api.create("event", event)
-    scheduled = {"conditions": [{"type": "PodScheduled", "status": "True"}]}
-
-    def named() -> bool:
-        """The scheduler, which has no node, may still be writing that it found none: a bound pod has one."""
-        live = api.get("pod", namespace, about["name"]) or {}
-        if any(one["status"] == "False" for one in live["status"].get("conditions", [])):
-            api.patch("pod", namespace, about["name"], {"status": scheduled}, "status")
-        return words in condition(api.get("md", namespace, "fraud"), "UpToDate").get("message", "")
-
-    await_true(named, "the Event is not on the resource")
-    resource = api.get("md", namespace, "fraud")
+    resource = api.wait(
+        "md", namespace, "fraud", lambda found: words in condition(found, "UpToDate").get("message", "")
+    )
     assert "0 of 1 pods answer; FailedMount" in condition(resource, "UpToDate")["message"]
 
 
