@@ -61,6 +61,11 @@ class Plan:
     recorded: ModelRef | None = None
     """What pods that swap models shall start with. None: there are none, or it stays as it is."""
 
+    @property
+    def applied(self) -> tuple[object, ...]:
+        """What of it becomes requests to Kubernetes."""
+        return self.template, self.trial, self.frozen, self.admit, self.recorded
+
 
 @dataclass(frozen=True)
 class Situation:

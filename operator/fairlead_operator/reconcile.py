@@ -2,9 +2,10 @@
 this is the order in which they meet the outside."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Protocol
 
 from pydantic import ValidationError
@@ -98,14 +99,14 @@ class Reconciler:
         try:
             md = ModelDeployment.model_validate(raw)
         except ValidationError as error:
-            return await self._write(raw, old, self._halted(raw, old, Reason.INVALID_SPEC, _explain(error)))
+            return await self._write(raw, [old, self._halted(raw, old, Reason.INVALID_SPEC, _explain(error))])
         try:
             return await self._advance(key, md, raw, old)
         except KubeError:
             raise  # the status is written, or cannot be
         except Exception as error:
             message = f"The operator failed, which it tries again; its log has the details: {error!r}"
-            await self._write(raw, old, self._halted(raw, old, Reason.INTERNAL_ERROR, message))
+            await self._write(raw, [old, self._halted(raw, old, Reason.INTERNAL_ERROR, message)])
             raise
 
     async def _advance(self, key: Key, md: ModelDeployment, raw: Manifest, old: Status) -> float | None:
@@ -116,12 +117,16 @@ class Reconciler:
         plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults, measured, reports)
         children = desired(md, plan.template, self.defaults, plan.trial, plan.frozen, self.surroundings, plan.recorded)
         obstacles = (*await self.children.apply(md, children), *await self._admit(md, plan.admit))
-        if not obstacles and self._observe(md.metadata) != before:  # applying may have made it out of date
-            seen = self._observe(md.metadata)
-            plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults, measured, reports)
         new = status(md, plan, resolution, seen, obstacles, old, self._now(), self.drift(key))
-        again = await self._write(raw, old, new)
+        path, unapplied = [old, new], False
+        if not obstacles and self._observe(md.metadata) != before:  # applying may have made it out of date
+            seen, applied = self._observe(md.metadata), plan.applied
+            plan = rollout.plan(md, resolution, seen, new, self._now(), self.defaults, measured, reports)
+            path.append(status(md, plan, resolution, seen, obstacles, new, self._now(), self.drift(key)))
+            unapplied = plan.applied != applied
+        edited = await self._write(raw, path)
         self._find_out(key, plan)
+        again = 0.0 if unapplied else edited
         waits = (plan.check_after, self.pod_events.check_after(seen), again)
         wait = _sooner(*waits, RETRY_OBSTACLE_SECONDS if obstacles else None)
         if passing := [found for found in obstacles if found.passing]:
@@ -169,34 +174,39 @@ class Reconciler:
             WRITES.labels(POD.kind).inc()
         return obstacles
 
-    async def _write(self, raw: Manifest, old: Status, new: Status) -> float | None:
-        """Tells the model registry what is news, and writes the status if it changed. Returns seconds until what could
-        not be told is worth trying again."""
+    async def _write(self, raw: Manifest, path: Sequence[Status]) -> float | None:
+        """Tells the model registry what is news, and writes the status if it changed. `path` are the status that is
+        stored, what was decided from it, and the status to write. Returns seconds until what could not be told is worth
+        trying again."""
         key = Key(raw["metadata"]["namespace"], raw["metadata"]["name"])
-        new = await self.registrar.tell(key, old, new)
-        edited = new.to_json() != raw.get("status", {}) and await self._store(raw, old, new)
+        new = await self.registrar.tell(key, path[0], path[-1])
+        edited = new.to_json() != raw.get("status", {}) and await self._store(raw, [*path[:-1], new])
         self.registrar.settled(key)
         return 0.0 if edited else self.registrar.retry_after(new)
 
-    async def _store(self, raw: Manifest, old: Status, new: Status) -> bool:
-        """Writes the status; then tells what happened. Returns whether the object has been edited meanwhile: it is in
-        the store now, so its watch event, which is still to come, will be no news."""
+    async def _store(self, raw: Manifest, path: Sequence[Status]) -> bool:
+        """Writes the status; then tells what happened on the path to it. Returns whether the object has been edited
+        meanwhile: it is in the store now, so its watch event, which is still to come, will be no news."""
         metadata = {name: raw["metadata"][name] for name in ("name", "namespace", "uid")}
-        manifest = {"apiVersion": api.API_VERSION, "kind": api.KIND, "metadata": metadata, "status": new.to_json()}
+        written = {"apiVersion": api.API_VERSION, "kind": api.KIND, "metadata": metadata, "status": path[-1].to_json()}
         try:
-            stored = await self.kube.apply_status(MODEL_DEPLOYMENT, manifest)
+            stored = await self.kube.apply_status(MODEL_DEPLOYMENT, written)
         except NotFoundError:
             return False  # deleted meanwhile
         WRITES.labels("status").inc()
         self.store.put(MODEL_DEPLOYMENT, stored)
+        for old, new in pairwise(path):
+            await self._tell_step(stored, old, new)
+        return _essence(stored) != _essence(raw)
+
+    async def _tell_step(self, stored: Manifest, old: Status, new: Status) -> None:
         for outcome in events.outcomes(old, new):
             ROLLOUTS.labels(outcome).inc()
         for check in events.checked(old, new):
             text = f"{check.name} {check.value}, must be {check.threshold}"
-            logs.audit("Check", text, **_where(raw), run_id=new.candidate and new.candidate.run_id, ok=check.ok)
+            logs.audit("Check", text, **_where(stored), run_id=new.candidate and new.candidate.run_id, ok=check.ok)
         for transition in events.transitions(old, new):
             await self._tell(stored, transition)
-        return _essence(stored) != _essence(raw)
 
     async def _tell(self, stored: Manifest, transition: events.Transition) -> None:
         """An audit line always; an Event of what is news, if the API server takes it."""

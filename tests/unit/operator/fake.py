@@ -60,6 +60,8 @@ class FakeCluster:
     """Warning Events about pods, by the name of their Deployment."""
     news: list[Manifest] = field(default_factory=list)
     clock: Callable[[], datetime] = lambda: NOW
+    meanwhile: Callable[[], None] = lambda: None
+    """What others do while the operator waits for the answer to an apply of a Deployment."""
     servers: dict[str, FakeServer] = field(default_factory=dict)
     """In pods that swap models, by address."""
     loads: int = 0
@@ -104,7 +106,10 @@ class FakeCluster:
         if kind is DEPLOYMENT:
             merged["spec"].setdefault("replicas", 1)
         self._applied[place] = copy.deepcopy(manifest)
-        return self._store(kind, merged)
+        stored = self._store(kind, merged)
+        if kind is DEPLOYMENT:
+            self.meanwhile()
+        return stored
 
     async def groups(self) -> frozenset[str]:
         self.reads += 1
@@ -117,6 +122,7 @@ class FakeCluster:
         yield {}
 
     async def hand_over(self, kind: Kind, manifest: Manifest) -> None:
+        self._fault(kind)
         self.writes += 1
         self._request()
         place = (kind.kind, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
@@ -201,6 +207,13 @@ class FakeCluster:
         """Hands over the oldest watch events."""
         for _ in range(len(self.pending) if at_most is None else min(at_most, len(self.pending))):
             watcher(*self.pending.popleft())
+
+    def deliver_alone(self, watcher: Watcher, kind: Kind) -> None:
+        """Hands over the watch events of one kind: streams of several kinds are not in step."""
+        mine = [found for found in self.pending if found[0] is kind]
+        self.pending = deque(found for found in self.pending if found[0] is not kind)
+        for found in mine:
+            watcher(*found)
 
     def deployments(self) -> list[Manifest]:
         return [obj for (kind, _, _), obj in self.objects.items() if kind == "Deployment"]

@@ -62,15 +62,18 @@ def test_any_history_comes_to_rest_and_then_nothing_is_sent(
 
 
 @given(FATES, st.lists(ACTIONS, max_size=25))
+@example({}, [("quick", True), ("settle", None)])
 @settings(max_examples=HISTORIES, deadline=None)
-def test_after_any_history_the_registry_knows_what_became_of_its_models(
+def test_after_any_history_the_registry_and_people_know_what_became_of_the_models(
     fates: dict[str, str], history: list[Any]
 ) -> None:
     # What was told of a status that could not be written is put right from memory: a crash must not come on top.
     assume(not {"api down", "restart"} <= {action for action, _ in history})
 
     async def run() -> None:
-        (await live(fates, history)).check_registry()
+        world = await live(fates, history)
+        world.check_registry()
+        world.check_told()
 
     asyncio.run(run())
 

@@ -25,7 +25,7 @@ from fairlead_operator.api import (
 )
 from fairlead_operator.controller import Controller
 from fairlead_operator.desired import revision
-from fairlead_operator.kinds import CHILDREN, DEPLOYMENT, MODEL_DEPLOYMENT, POD
+from fairlead_operator.kinds import CHILDREN, DEPLOYMENT, MODEL_DEPLOYMENT, POD, SERVICE
 from fairlead_operator.kube import ConflictError, KubeError, RefusedError
 from fairlead_operator.observe import owner_of
 from fairlead_operator.reconcile import UnfinishedError
@@ -63,9 +63,12 @@ class World:
     """What people said."""
     before: Status = field(default_factory=Status)
     operator: Controller | None = None
+    quick: bool = False
+    """Whether pods are there, and known, before an apply is answered."""
 
     def __post_init__(self) -> None:
         self.cluster.clock = lambda: self.now
+        self.cluster.meanwhile = self._hurry
         self.start()
 
     def start(self) -> None:
@@ -163,14 +166,16 @@ class World:
             assert status.serving is not None
             serving, settings = status.serving, SETTINGS.model_copy(update={"predictor_image": self.image})
             wanted = revision(ModelDeployment.model_validate(known), serving.ref(), serving.image, settings.pods)
-            deployment = self.cluster.objects["Deployment", "ml", "fraud"]
+            deployment = self.operator.store.get(DEPLOYMENT, "ml", "fraud")
+            assert deployment is not None
             assert serving.revision == wanted
             assert deployment["spec"]["template"]["metadata"]["labels"][REVISION_LABEL] == wanted
             assert serving.image == known["spec"].get("image", serving.image)
         ready = status.condition("Ready")
         assert ready is not None
         if ready.status == "True":
-            service = self.cluster.objects["Service", "ml", "fraud"]
+            service = self.operator.store.get(SERVICE, "ml", "fraud")
+            assert service is not None
             assert owner_of(service) == known["metadata"]["uid"]
             assert status.url
 
@@ -244,6 +249,22 @@ class World:
         for rejection in status.rejected:
             assert told[place(rejection)] == f"RolledBack: {rejection.reason}: {rejection.message}"
         assert {text.split(":")[0] for text in told.values()} <= {"Serving", "Replaced", "RolledBack"}
+
+    def check_told(self) -> None:
+        """What must be true at rest: there is an Event about the model that serves."""
+        condition = self.status.condition("UpToDate")
+        assert condition is not None
+        if condition.status == "True":
+            assert self.status.serving is not None
+            told = [event["message"] for event in self.cluster.news if event["reason"] == "RolloutCompleted"]
+            assert any(self.status.serving.run_id in message for message in told), self.cluster.news
+
+    def _hurry(self) -> None:
+        """Pods answer before their Deployment's status says so."""
+        if self.quick:
+            self.cluster.roll()
+            self.cluster.run_pods()
+            self.cluster.deliver_alone(self.operator.observed, POD)
 
     async def settle(self) -> None:
         """Until nothing happens any more; time passes by what the operator waits for."""
@@ -328,6 +349,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("deliver"), st.integers(1, 5)),
     st.tuples(st.just("roll"), st.none()),
     st.tuples(st.just("pods"), st.none()),
+    st.tuples(st.just("quick"), st.booleans()),
     st.tuples(st.just("speak"), st.none()),
     st.tuples(st.just("time"), st.sampled_from([1, 20, 61])),
     st.tuples(st.just("settle"), st.none()),
@@ -426,6 +448,8 @@ async def act(world: World, action: str, value: Any) -> None:
             cluster.roll()
         case "pods":
             cluster.run_pods()
+        case "quick":
+            world.quick = value
         case "speak":
             await world.speak()
         case "restart container" | "drain" | "silence":
