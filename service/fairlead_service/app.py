@@ -189,7 +189,7 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         drain=drain,
         observer=Observer(measured, tracing, drain),
         admission=Admission(settings.max_in_flight, measured.shed),
-        decoder=DecoderProcess(environment),
+        decoder=DecoderProcess(environment, settings.child_nice),
         threads=threads,
         catalogue=algorithms.Catalogue(),
         document=docs.Document(),

@@ -1,25 +1,25 @@
 """`GET /model/samples`: rows of users' requests, for whoever tries another model on them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
-import numpy as np
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from fairlead_service import contract
 from fairlead_service.api.authorization import authorized
 from fairlead_service.api.services import Use, client_address
 from fairlead_service.errors import InvalidInput, NoModel, Unauthorized, openapi_responses
 from fairlead_service.inference import json_arrays
-from fairlead_service.models.backends import Matrix
 from fairlead_service.observability import logs
+from fairlead_service.observability.recent import Recent
 from fairlead_service.schemas import Samples
 
 router = APIRouter(tags=["model"])
 _BLOCK_VALUES: Final = 2**17
-"""That are copied in one turn of the event loop: a millisecond."""
+"""That are copied and written in one turn of the event loop: a millisecond."""
 Rows = Annotated[int, Query(ge=1, le=1000, description="At most so many, and no more than the server keeps")]
 
 
@@ -38,16 +38,21 @@ async def samples(request: Request, services: Use, rows: Rows = 100) -> Response
     """
     serving = services.engine.serving()
     kept = min(rows, services.settings.replay_samples)
-    blocks: list[Matrix] = [np.empty((0, serving.n_features))]
-    if serving.recent is not None:
-        for block in serving.recent.blocks(kept, max(1, _BLOCK_VALUES // max(serving.n_features, 1))):
-            blocks.append(block)
-            await asyncio.sleep(0)
-    logs.audit("samples", "read", client_address(request), rows=sum(map(len, blocks)), run_id=serving.run_id)
-    content = await asyncio.to_thread(_answer, blocks, serving.manifest.feature_names)
-    return Response(content, media_type="application/json")
+    recent = serving.recent
+    count = 0 if recent is None else min(kept, len(recent))
+    logs.audit("samples", "read", client_address(request), rows=count, run_id=serving.run_id)
+    parts = _parts(recent, count, serving.n_features, serving.manifest.feature_names)
+    return StreamingResponse(parts, media_type="application/json")
 
 
-def _answer(blocks: Sequence[Matrix], columns: tuple[str, ...] | None) -> bytes:
-    """`schemas.Samples`; a missing value is null. Of a wide model these are millions of numbers."""
-    return orjson.dumps({"features": json_arrays.fragment(np.concatenate(blocks)), "columns": columns})
+async def _parts(
+    recent: Recent | None, count: int, width: int, columns: tuple[str, ...] | None
+) -> AsyncIterator[bytes]:
+    """`schemas.Samples`, some rows at a time: of a wide model these are millions of numbers. A missing one is null."""
+    yield b'{"features":['
+    separator = b""
+    for block in recent.blocks(count, max(1, _BLOCK_VALUES // max(width, 1))) if recent is not None else ():
+        written = await asyncio.to_thread(json_arrays.dumps, block)
+        yield separator + written[1:-1]
+        separator = b","
+    yield b'],"columns":%b}' % orjson.dumps(columns)

@@ -44,11 +44,12 @@ T = TypeVar("T")
 
 
 class DecoderProcess:
-    """One an application. `environment` is the process's."""
+    """One an application. `environment` and `niceness` are the process's: where there is one processor, the event loop
+    comes first."""
 
-    def __init__(self, environment: Mapping[str, str], command: Sequence[str] = _COMMAND) -> None:
+    def __init__(self, environment: Mapping[str, str], niceness: int, command: Sequence[str] = _COMMAND) -> None:
         self._environment = environment
-        self._command = command
+        self._command = [*command, str(niceness)]
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoder")
         """Waits for the process; all that touches the process is done there, one body after the other."""
         self._process: subprocess.Popen[bytes] | None = None
@@ -139,6 +140,7 @@ def main() -> None:
     """Answers requests on standard input with `(True, result)` or `(False, exception)` on standard output."""
     for name in _DECODERS:
         importlib.import_module(name)
+    os.nice(int(sys.argv[1]))
     gc.disable()  # what decoders make has no cycles, but it is enough to keep a collector busy
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "wb") as file:
         file.write(_FIRST_TO_GO)

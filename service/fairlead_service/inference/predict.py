@@ -34,12 +34,13 @@ class Predict:
             decoded = await asyncio.to_thread(Decoder().decode, call.body, serving.n_features, self._max_rows)
         if decoded is None:
             decoded = await call.decode(codec.decode_predict, LOOP_BYTES, expected)
-        self._engine.ignored(serving, decoded.extra)
+        if decoded.extra:
+            self._engine.ignored(serving, decoded.extra)
         replayed = _REPLAY in call.headers
         outputs = await self._engine.evaluate(serving, decoded.matrix, decoded.want, expected, call.gone, replayed)
-        if is_long(outputs):
+        if (decoded.want.probabilities or decoded.want.scores) and is_long(outputs):
             return Reply(await asyncio.to_thread(_encode, outputs, serving))
-        return Reply(_encode(outputs, serving))
+        return Reply(codec.encode_predict(outputs, serving.identity_json, serving.classes_json))
 
     def _of(self, serving: Serving) -> Expected:
         """What a request must be for this model; made anew when another one serves."""

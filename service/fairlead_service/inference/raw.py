@@ -156,8 +156,10 @@ class RawEndpoint:
 def is_long(outputs: Outputs) -> bool:
     """Whether a thread should write the answer, which then gives the interpreter back after each slice of it
     (`json_arrays`). Predictions alone are never that many."""
-    parts = [part for part in (outputs.probabilities, outputs.scores) if part is not None]
-    return bool(parts) and sum(part.size for part in parts) > LOOP_VALUES
+    probabilities, scores = outputs.probabilities, outputs.scores
+    if probabilities is None and scores is None:
+        return False
+    return sum(part.size for part in (probabilities, scores) if part is not None) > LOOP_VALUES
 
 
 def takes_gzip(accept: bytes) -> bool:

@@ -27,7 +27,7 @@ ONE_ANSWER = "import sys, fairlead_service.inference.decoder_process as d; d.IDL
 
 @pytest.fixture
 async def decoder() -> AsyncIterator[DecoderProcess]:
-    made = DecoderProcess(os.environ)
+    made = DecoderProcess(os.environ, 3)
     yield made
     made.close()
 
@@ -53,6 +53,14 @@ async def test_results_and_problems_are_those_of_the_decoder(decoder: DecoderPro
     assert "decode_predict" in str(bug.value.__notes__), "where it came from is said"
 
 
+async def test_the_event_loop_comes_first(decoder: DecoderProcess) -> None:
+    await decoder.run(codec.decode_predict, GOOD, EXPECTED)
+    pid = process_of(decoder).pid
+    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 3
+    with open(f"/proc/{pid}/oom_score_adj") as file:  # noqa: ASYNC230 (it is no file on a disk)
+        assert file.read() == "1000\n"
+
+
 async def test_bodies_that_come_together_are_decoded_one_after_the_other(decoder: DecoderProcess) -> None:
     bodies = [json.dumps({"features": [[i, i, i]]}).encode() for i in range(20)]
     found = await asyncio.gather(*(decoder.run(codec.decode_predict, each, EXPECTED) for each in bodies))
@@ -69,7 +77,7 @@ async def test_a_process_that_was_killed_costs_one_request_at_most(decoder: Deco
 
 
 async def test_a_process_that_can_not_start_is_said_to_have_ended() -> None:
-    decoder = DecoderProcess(os.environ, [sys.executable, "-c", ""])
+    decoder = DecoderProcess(os.environ, 0, [sys.executable, "-c", ""])
     for _ in range(2):
         with pytest.raises(ChildCrashed, match="send fewer rows"):
             await decoder.run(codec.decode_predict, GOOD, EXPECTED)
@@ -77,7 +85,7 @@ async def test_a_process_that_can_not_start_is_said_to_have_ended() -> None:
 
 
 async def test_a_process_with_nothing_to_do_ends_and_is_started_again() -> None:
-    decoder = DecoderProcess(os.environ, [sys.executable, "-c", ONE_ANSWER])
+    decoder = DecoderProcess(os.environ, 0, [sys.executable, "-c", ONE_ANSWER])
     seen = set()
     for _ in range(3):
         await decoder.run(codec.decode_predict, GOOD, EXPECTED)
@@ -90,7 +98,7 @@ async def test_a_process_with_nothing_to_do_ends_and_is_started_again() -> None:
 
 
 async def test_it_ends_with_the_server() -> None:
-    decoder = DecoderProcess(os.environ)
+    decoder = DecoderProcess(os.environ, 3)
     await decoder.run(codec.decode_predict, GOOD, EXPECTED)
     process = process_of(decoder)
     decoder.close()

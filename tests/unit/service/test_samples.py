@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_service.app import create_app
-from fairlead_service.observability.recent import EVERY, Recent
+from fairlead_service.observability.recent import COPIED, EVERY, Recent
 from fairlead_service.settings import Settings
 from tests.unit.service.support import FEATURES, RUN_A, X, running, tree, write_bundle
 
@@ -39,6 +39,16 @@ def test_what_was_handed_out_does_not_change() -> None:
     recent.offer(np.ones((EVERY, 1)), np.array(["b"] * EVERY))
     assert (before[0][0, 0], before[1][0]) == (0, "a")
     assert (recent.newest(1)[0, 0], recent.answers(1)[0]) == (1, "b")
+
+
+def test_of_a_wide_model_a_long_request_leaves_its_newest_rows() -> None:
+    width, most = 10_000, COPIED // 10_000
+    recent = Recent(width, 1000)
+    matrix = np.repeat(np.arange(200.0)[:, None], width, axis=1)
+    for count in (1, 2):
+        recent.offer(matrix, np.arange(200))
+        assert len(recent) == count * most
+        assert recent.newest(most)[:, 0].tolist() == recent.answers(most).tolist() == list(range(0, 200, EVERY))[-most:]
 
 
 def predictor(tmp_path: Path, **settings: Any) -> Settings:
