@@ -34,8 +34,8 @@ from tests.unit.operator.servers import CORRUPT, CRASHING, FLAKY, GOOD, SLOW
 KEY = Key("ml", "fraud")
 SETTINGS = Settings(predictor_image="predictor:1", mlflow_tracking_uri="http://mlflow:5000")
 DEADLINE = 60
-HISTORIES = examples(120)
-"""Random histories a property; thousands are a matter of minutes."""
+HISTORIES = examples(60)
+"""Random histories per property."""
 QUIET = timedelta(seconds=DEADLINE + 10)
 """If nothing has happened for so long, nothing will."""
 
@@ -713,7 +713,7 @@ MODELS_ALONE = st.lists(
 
 
 @given(FATES, MODELS_ALONE, st.integers(1, 5))
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_where_only_models_change_no_pod_does(fates: dict[str, str], history: list[Any], replicas: int) -> None:
     async def run() -> None:
         world = await swapping(fates | {RUNS[3]: GOOD}, replicas)
