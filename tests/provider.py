@@ -1,5 +1,6 @@
 """An OpenID Connect provider: signs tokens, and answers over HTTP where its keys are."""
 
+import base64
 import contextlib
 import json
 import threading
@@ -9,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from jwt.algorithms import RSAAlgorithm
 
 AUDIENCE = "fairlead"
@@ -34,6 +36,11 @@ class Signer:
         wanted = {"iss": issuer, "aud": AUDIENCE, "sub": "ada", "iat": now, "exp": now + 60} | claims
         payload = {name: value for name, value in wanted.items() if value is not None}
         return jwt.encode(payload, self._key, algorithm="RS256", headers={"kid": self.kid} | (headers or {}))
+
+    def sign_content(self, content: str) -> bytes:
+        """The token with this head and payload, whatever they are."""
+        signature = self._key.sign(content.encode(), padding.PKCS1v15(), hashes.SHA256())
+        return f"{content}.".encode() + base64.urlsafe_b64encode(signature).rstrip(b"=")
 
 
 class Provider:

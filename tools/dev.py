@@ -4,6 +4,7 @@ The API is started as in production, with its own sockets and signals; a reloade
 way in. One that does not start is no end: its log is shown, and the next save is tried.
 """
 
+import socket
 import subprocess
 import sys
 import time
@@ -53,15 +54,15 @@ def start_api(api: run.Program, stopping: Callable[[], bool]) -> "subprocess.Pop
     return process
 
 
-def serve(api_port: int, mlflow_port: int, stopping: Callable[[], bool]) -> None:
+def serve(api_socket: socket.socket, tracking: socket.socket, stopping: Callable[[], bool]) -> None:
     """Until `stopping()`. Raises RunError if MLflow does not start."""
-    mlflow, api = run.programs(api_port, mlflow_port)
+    mlflow, api = run.programs(api_socket, tracking)
     running = {mlflow.name: run.start(mlflow)}
     try:
         run.await_health(mlflow, running[mlflow.name], stopping)
         seen = look(SOURCES)
         running[api.name] = start_api(api, stopping)
-        print(f"dev: http://127.0.0.1:{api_port}/docs; save a file below {SOURCES} to restart the API", flush=True)
+        print(f"dev: {api.url}/docs; save a file below {SOURCES} to restart the API", flush=True)
         for files in looks(SOURCES, seen, stopping):
             if files:
                 print(f"dev: {files[0]} changed", flush=True)

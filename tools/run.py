@@ -6,6 +6,7 @@ All state is under `.fairlead/`: MLflow's database and artifacts in `mlflow/`, t
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,10 +29,20 @@ class RunError(Exception):
 
 @dataclass(frozen=True)
 class Program:
+    """Its socket listens before it starts, so that no other program can take its port meanwhile, and for as long as we
+    run. `as_input`: it finds the socket at its standard input, as inetd's programs do; else by the variable
+    FAIRLEAD_LISTEN_FD."""
+
     name: str
     command: list[str]
     environment: Mapping[str, str]
-    health_url: str
+    socket: socket.socket
+    as_input: bool = False
+
+    @property
+    def url(self) -> str:
+        host, port = self.socket.getsockname()
+        return f"http://{host}:{port}"
 
     @property
     def log(self) -> Path:
@@ -46,18 +57,22 @@ def port_setting(variable: str, default: int) -> int:
     return int(text)
 
 
-def require_free(port: int, variable: str) -> None:
+def listen(port: int, variable: str) -> socket.socket:
     """Raises RunError if something listens on the port already."""
-    if reason := ports.taken(port):
-        raise RunError(f"port {port} is taken ({reason}); choose another: make run {variable}={port + 1}")
+    try:
+        return ports.listen(port)
+    except OSError as error:
+        detail = f"port {port} is taken ({error.strerror}); choose another: make run {variable}={port + 1}"
+        raise RunError(detail) from None
 
 
-def programs(api_port: int, mlflow_port: int) -> list[Program]:
-    """The two programs, in the order they start."""
+def programs(api: socket.socket, tracking: socket.socket) -> list[Program]:
+    """The two programs, in the order they start, with the sockets of the API and of MLflow."""
+    mlflow_url = f"http://127.0.0.1:{tracking.getsockname()[1]}"
     mlflow_home = (STATE / "mlflow").absolute()
     binaries = Path(sys.executable).parent
     mlflow = [
-        str(binaries / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(mlflow_port), "--workers", "1",
+        str(binaries / "mlflow"), "server", "--uvicorn-opts", "--fd 0", "--workers", "1",
         "--backend-store-uri", f"sqlite:///{mlflow_home}/mlflow.db",
         "--artifacts-destination", str(mlflow_home / "artifacts"),
     ]  # fmt: skip
@@ -66,31 +81,33 @@ def programs(api_port: int, mlflow_port: int) -> list[Program]:
             "mlflow",
             mlflow,
             {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
-            f"http://127.0.0.1:{mlflow_port}/health",
+            tracking,
+            as_input=True,
         ),
         Program(
             "api",
             [sys.executable, "-m", "fairlead_service"],
             {
                 "FAIRLEAD_ROLE": "api",
-                "FAIRLEAD_HOST": "127.0.0.1",
-                "FAIRLEAD_PORT": str(api_port),
                 "FAIRLEAD_DRAIN_SECONDS": "0",
                 "FAIRLEAD_DATA_DIR": str((STATE / "api").absolute()),
-                "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow_port}",
+                "MLFLOW_TRACKING_URI": mlflow_url,
             },
-            f"http://127.0.0.1:{api_port}/health",
+            api,
         ),
     ]
 
 
 def start(program: Program) -> subprocess.Popen[bytes]:
     """Starts one program in a session of its own, so that Ctrl-C reaches it only through us, in order."""
+    descriptor = program.socket.fileno()
+    handed = {} if program.as_input else {"FAIRLEAD_LISTEN_FD": str(descriptor)}
     with program.log.open("wb") as log:
         return subprocess.Popen(
             program.command,
-            env={**os.environ, **program.environment},
-            stdin=subprocess.DEVNULL,
+            env={**os.environ, **program.environment, **handed},
+            stdin=descriptor if program.as_input else subprocess.DEVNULL,
+            pass_fds=[] if program.as_input else [descriptor],
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -109,7 +126,7 @@ def answers(url: str) -> bool:
 def await_health(program: Program, process: subprocess.Popen[bytes], stopping: Callable[[], bool]) -> None:
     """Returns when the program answers; raises RunError with the end of its log if it ends or takes too long."""
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while not answers(program.health_url):
+    while not answers(f"{program.url}/health"):
         if stopping():
             raise KeyboardInterrupt
         if process.poll() is not None:
@@ -150,16 +167,16 @@ def signalled() -> Callable[[], bool]:
     return lambda: bool(got)
 
 
-def serve(api_port: int, mlflow_port: int) -> int:
+def serve(api: socket.socket, tracking: socket.socket) -> int:
     """Runs both programs until a signal or until one of them ends; returns the exit code."""
     stopping = signalled()
     running: list[tuple[Program, subprocess.Popen[bytes]]] = []
     try:
-        for program in programs(api_port, mlflow_port):
+        for program in programs(api, tracking):
             print(f"run: starting {program.name}, log in {program.log}")
             running.append((program, start(program)))
             await_health(program, running[-1][1], stopping)
-        print_urls(api_port, mlflow_port)
+        print_urls(*(program.url for program, _ in running))
         while not stopping():
             for program, process in running:
                 if process.poll() is not None:
@@ -175,29 +192,28 @@ def serve(api_port: int, mlflow_port: int) -> int:
     return 0
 
 
-def print_urls(api_port: int, mlflow_port: int) -> None:
+def print_urls(mlflow: str, api: str) -> None:
     print(
         f"""
-  API      http://127.0.0.1:{api_port}       (try it: http://127.0.0.1:{api_port}/docs)
-  MLflow   http://127.0.0.1:{mlflow_port}
+  API      {api}       (try it: {api}/docs)
+  MLflow   {mlflow}
 
-  In another terminal: .venv/bin/python examples/train_example.py --url http://127.0.0.1:{api_port}
+  In another terminal: .venv/bin/python examples/train_example.py --url {api}
   Ctrl-C stops both.
 """,
         flush=True,
     )
 
 
-def prepare() -> tuple[int, int]:
-    """The ports of API and MLflow, which are free, and the directories of both. Raises RunError."""
+def prepare() -> tuple[socket.socket, socket.socket]:
+    """The sockets of API and MLflow, and the directories of both. Raises RunError."""
     api_port, mlflow_port = port_setting("API_PORT", 8000), port_setting("MLFLOW_PORT", 5000)
     if api_port == mlflow_port:
         raise RunError(f"API_PORT and MLFLOW_PORT are both {api_port}; they must differ")
-    require_free(api_port, "API_PORT")
-    require_free(mlflow_port, "MLFLOW_PORT")
+    api, tracking = listen(api_port, "API_PORT"), listen(mlflow_port, "MLFLOW_PORT")
     for directory in (LOGS, STATE / "mlflow", STATE / "api"):
         directory.mkdir(parents=True, exist_ok=True)
-    return api_port, mlflow_port
+    return api, tracking
 
 
 def main() -> int:

@@ -84,19 +84,14 @@ EXEMPT: Final = (
         "`networkPolicy.enabled` is off by default, for what else is in the namespace; `production: true` asks for it.",
     ),
     Exempt(
-        "pod-probes",
-        "[^:]+: Deployment/[a-z-]+-operator",
-        "Ready when its startup probe has passed. Later an ill operator is restarted; there is no other to go to.",
-    ),
-    Exempt(
         "pod-probes-identical",
         "[^:]+: Deployment/[a-z-]+-mlflow",
         "MLflow has one page of health. Liveness is four times as patient as readiness.",
     ),
     Exempt(
         "deployment-strategy",
-        "[^:]+: Deployment/[a-z-]+-(operator|mlflow|api)",
-        "Two operators would write the same objects, SQLite has one writer, and a ReadWriteOnce volume one node.",
+        "[^:]+: Deployment/[a-z-]+-(mlflow|api)",
+        "SQLite has one writer, and a ReadWriteOnce volume one node.",
     ),
     Exempt(
         "deployment-strategy",

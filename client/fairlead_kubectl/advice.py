@@ -40,6 +40,7 @@ class Advice:
     """A regular expression that the message must match."""
 
 
+_OPERATOR_LOG: Final = "kubectl logs --namespace <home> --selector app.kubernetes.io/component=operator --tail 100"
 _LOGS: Final = Step("see what the pods said", "kubectl fairlead logs <name> <flags>")
 _BACK: Final = Step("go back to the model before", "kubectl fairlead rollback <name> <flags>")
 _DOCTOR: Final = Step("check the installation", "kubectl fairlead doctor")
@@ -160,6 +161,18 @@ TABLE: Final[Mapping[str, tuple[Advice, ...]]] = {
             (Step("look at the quotas", "kubectl describe resourcequota <flags>"), _DOCTOR),
         ),
     ),
+    "ApplyFailed": (
+        Advice(
+            "The API server could not take an object just now; the operator tries again by itself.",
+            (Step("read the operator's log", _OPERATOR_LOG), _DOCTOR),
+        ),
+    ),
+    "InternalError": (
+        Advice(
+            "The operator failed on this resource; that is a bug of Fairlead's.",
+            (Step("read its log, and report it with the exception there", _OPERATOR_LOG),),
+        ),
+    ),
     "AutoscalerMissing": (
         Advice("Nothing in the cluster can scale the model; its pods stay as many as they are.", (_DOCTOR,)),
     ),
@@ -228,7 +241,9 @@ TABLE: Final[Mapping[str, tuple[Advice, ...]]] = {
         ),
     ),
 }
-_OF_PODS: Final = tuple(key for key in TABLE if key.startswith(("Image", "Err", "Invalid", "Unsched", "OOM", "Crash")))
+_OF_PODS: Final = tuple(
+    key for key in TABLE if key.startswith(("Image", "Err", "InvalidI", "Unsched", "OOM", "Crash", "FailedM"))
+)
 
 
 def find(reason: str, message: str) -> Advice | None:
@@ -239,7 +254,7 @@ def find(reason: str, message: str) -> Advice | None:
 
 def pod_word(message: str) -> str:
     """What Kubernetes calls the trouble of pods that are gone, where a condition's message still tells of it."""
-    return next((word for word in _OF_PODS if word != "InvalidSpec" and word in message), "")
+    return next((word for word in _OF_PODS if word in message), "")
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:

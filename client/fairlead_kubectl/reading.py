@@ -2,7 +2,7 @@
 passed in. Whatever is missing counts as not there yet."""
 
 import json
-import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,8 @@ REVISION_LABEL: Final = "fairlead.dev/revision"
 CANDIDATE: Final = "candidate"
 STABLE: Final = "stable"
 _SHORT_RUN: Final = 8
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_UNSEEN: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's controls, formats (marks of direction, joiners, tags), halves of pairs, and separators of lines."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def model(reference: Mapping[str, Any] | None) -> str:
     """`fraud version 7 (run 6f2c1d0e)`, or only the run."""
     if not reference:
         return "none"
-    run = f"run {short(str(reference.get('runID', '')))}"
+    identity = str(reference.get("runID", ""))
+    run = f"logged model {identity[: _SHORT_RUN + 2]}" if identity.startswith("m-") else f"run {short(identity)}"
     if reference.get("modelName"):
         return f"{reference['modelName']} version {reference.get('modelVersion')} ({run})"
     return f"version {reference['modelVersion']} ({run})" if reference.get("modelVersion") else run
@@ -124,14 +126,22 @@ def age(text: str | None, now: datetime) -> str:
 
 
 def printable(found: Any) -> Any:
-    """Without control characters in any string of a document: what a pod or a model says may not steer a terminal."""
+    """With escapes for what is not seen in any string of a document: what a pod or a model says may not steer a
+    terminal, nor turn the order of what is read around."""
     if isinstance(found, str):
-        return _CONTROL.sub(lambda one: f"\\x{ord(one[0]):02x}", found)
+        return found if found.isprintable() else "".join(map(_seen, found))
     if isinstance(found, list):
         return [printable(one) for one in found]
     if isinstance(found, dict):
-        return {key: printable(value) for key, value in found.items()}
+        return {printable(key): printable(value) for key, value in found.items()}
     return found
+
+
+def _seen(character: str) -> str:
+    if character in "\t\n" or unicodedata.category(character) not in _UNSEEN:
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def told(text: str) -> Json | None:

@@ -16,6 +16,8 @@ Health = Literal["ok", "waiting", "attention", "unhealthy"]
 State = Literal["ok", "waiting", "bad", "unknown"]
 _VAGUE: Final = PROGRESS | {"ProgressDeadlineExceeded", "LoadFailed", "NoPodAvailable", "ScaledToZero"}
 """Reasons behind which a pod's own may stand."""
+_IN_CONTAINER_STATE: Final = frozenset({"Failed", "BackOff"})
+"""Reasons of Events that a container's own state repeats, more exactly, a moment later."""
 _MOUNTING: Final = frozenset({"FailedMount", "FailedAttachVolume"})
 
 
@@ -195,11 +197,23 @@ def _of_pods(snapshot: Snapshot, pods: tuple[Pod, ...]) -> Cause | None:
         tried = snapshot.status.get("candidate") or snapshot.status.get("serving") or {}
         pod, trouble = max(bad, key=lambda pair: _weight(pair[0], pair[1], tried.get("revision", "")))
         return _known(trouble.reason, trouble.message, pod)
-    late = [event for event in snapshot.events if event.get("reason") in _MOUNTING]
-    if late and any(pod.state == "waiting" for pod in pods):
-        stuck = next(pod for pod in pods if pod.state == "waiting")
-        return _known("FailedMount", str(late[-1].get("message", "")), stuck)
+    waiting = {pod.name: pod for pod in pods if pod.state == "waiting" and not pod.leaving}
+    late = [
+        event
+        for event in snapshot.events
+        if event.get("type") == "Warning"
+        and event.get("reason") not in _IN_CONTAINER_STATE
+        and _subject(event) in waiting
+    ]
+    if late:
+        reason, message = str(late[-1].get("reason", "Warning")), str(late[-1].get("message", ""))
+        return _known("FailedMount" if reason in _MOUNTING else reason, message, waiting[_subject(late[-1])])
     return None
+
+
+def _subject(event: Json) -> str:
+    about = event.get("involvedObject") or {}
+    return str(about.get("name", "")) if about.get("kind") == "Pod" else ""
 
 
 def _weight(pod: Pod, trouble: Trouble, tried: str) -> tuple[bool, bool, str]:
@@ -229,6 +243,8 @@ def _vague(snapshot: Snapshot, pods: tuple[Pod, ...]) -> Cause | None:
 def _going_on(snapshot: Snapshot, pods: tuple[Pod, ...]) -> Cause | None:
     if snapshot.reason("UpToDate") not in PROGRESS:
         return None
+    if word := advice.pod_word(snapshot.message("UpToDate")):  # the operator has read it of a pod that may be gone
+        return _known(word, snapshot.message("UpToDate"))
     likely = "A roll-out is under way, and nothing has gone wrong so far."
     watch = Step("watch it", "kubectl fairlead status <name> <flags> --watch")
     return Cause("waiting", snapshot.reason("UpToDate"), likely, snapshot.message("UpToDate"), (watch,))

@@ -34,6 +34,8 @@ CANDIDATE: Final = "candidate"
 REVISION_LABEL: Final = "fairlead.dev/revision"
 """On pods: the digest of their template. Failures are charged to a revision, never only to a run."""
 
+LOGGED_MODEL: Final = "m-"
+"""A model's identity begins so where it was logged outside a run: it is the logged model's ID, not a run's."""
 ADMITTED: Final = "fairlead.dev/admitted"
 """A condition of candidate pods, and their readiness gate: users' requests reach them when the operator has set it."""
 PROMOTE_ANNOTATION: Final = "fairlead.dev/promote"
@@ -81,6 +83,10 @@ class Reason(StrEnum):
     """The stored object, or a child made from it, is refused as invalid."""
     APPLY_REFUSED = "ApplyRefused"
     """The API server refuses a child for another reason: rights, quota, an admission policy."""
+    APPLY_FAILED = "ApplyFailed"
+    """The API server did not take a child for a reason that may pass; the operator tries again."""
+    INTERNAL_ERROR = "InternalError"
+    """The operator itself failed; its log has the details, and it tries again."""
     AUTOSCALER_MISSING = "AutoscalerMissing"
     """The cluster, or the operator's settings, lack what the autoscaling engine needs."""
     AUTOSCALER_IN_PLACE = "AutoscalerInPlace"
@@ -125,11 +131,19 @@ class ModelRef(Frozen):
     """A model that cannot change any more: what an alias, a version or a run ID stood for when it was looked up."""
 
     run_id: str
+    """Its run; of a model that was logged outside a run, the logged model's ID (`m-…`)."""
     model_uri: str = ""
-    """Immutable: `models:/NAME/VERSION` or `runs:/RUN_ID/PATH`, never an alias."""
+    """Immutable: `models:/NAME/VERSION`, `models:/m-ID` or `runs:/RUN_ID/PATH`, never an alias."""
     model_name: str | None = None
     model_version: str | None = None
     alias: str | None = None
+
+    def same_model(self, other: "ModelRef") -> bool:
+        """Whether it is the same model, perhaps by another name. A run may have logged several."""
+        if self.run_id != other.run_id:
+            return False
+        exact = all(ref.model_uri.startswith(("runs:/", f"models:/{LOGGED_MODEL}")) for ref in (self, other))
+        return not exact or self.model_uri == other.model_uri
 
     def ref(self) -> "ModelRef":
         """Only the reference, without what subclasses add to it."""
@@ -140,7 +154,10 @@ class Deployed(ModelRef):
     """A model with the pods that hold it."""
 
     image: str = ""
-    """The image it was rolled out with; kept until the next roll-out, so that an operator upgrade restarts no pod."""
+    """The image it was rolled out with."""
+    image_defaulted: bool = False
+    """Whether that was the operator's default. Only a default is kept until the next roll-out, so that an operator
+    upgrade restarts no pod; an image that the spec named goes when the spec no longer names it."""
     revision: str = ""
     """Digest of the pod template (`desired.deployment.revision`)."""
 

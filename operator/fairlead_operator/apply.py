@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+from http import HTTPStatus
 from typing import Final, Protocol
 
 from fairlead_operator.api import FIELD_MANAGER, Manifest, ModelDeployment, Reason
@@ -10,7 +11,7 @@ from fairlead_operator.desired import Desired, naming
 from fairlead_operator.desired.autoscaling import INSTALL
 from fairlead_operator.groups import Groups
 from fairlead_operator.kinds import CHILDREN, DEPLOYMENT, Kind
-from fairlead_operator.kube import ConflictError, NotFoundError, RefusedError
+from fairlead_operator.kube import ConflictError, KubeError, NotFoundError, RefusedError
 from fairlead_operator.metrics import WRITES
 from fairlead_operator.observe import owner_of
 from fairlead_operator.standing import digest, essence, stamped, stands
@@ -45,39 +46,43 @@ class Children:
         """What was wanted and what the API server made of it, where that does not look the same."""
 
     async def apply(self, md: ModelDeployment, children: Desired) -> tuple[Obstacle, ...]:
-        """Makes the children so and deletes those that are no longer wanted; returns what stood in the way. Raises
-        KubeError for what may pass."""
+        """Makes the children so and deletes those that are no longer wanted. Returns what the API server did not take,
+        whatever its error: the status has to report it."""
         manifests = children.manifests
         results = await asyncio.gather(*(self._one(md, manifest) for manifest in manifests), return_exceptions=True)
         obstacles = [_unscaled(message) for message in children.unmet]
         for manifest, result in zip(manifests, results, strict=True):
-            if isinstance(result, RefusedError):
-                obstacles.append(_refused(manifest, result))
+            if isinstance(result, KubeError):
+                obstacles.append(_not_taken(manifest, result))
             elif isinstance(result, BaseException):
                 raise result  # only now: none of the others is under way any more
             elif result is not None:
                 obstacles.append(result)
-        await self._prune(md, children)
-        return tuple(obstacles)
+        return (*obstacles, *await self._prune(md, children))
 
     def forget(self, namespace: str, *names: str) -> None:
         """The resource with children of these names is gone."""
         for kind, name in itertools.product(CHILDREN, names):
             self._settled.pop((kind, namespace, name), None)
 
-    async def _prune(self, md: ModelDeployment, children: Desired) -> None:
+    async def _prune(self, md: ModelDeployment, children: Desired) -> list[Obstacle]:
         """Only what is seen, is ours and has one of our names: nothing is ever searched for to be deleted."""
-        namespace, wanted = md.metadata.namespace, children.places
+        namespace, wanted, obstacles = md.metadata.namespace, children.places, list[Obstacle]()
         for kind, name in itertools.product(CHILDREN.values(), naming.names(md)):
             live = self._store.get(kind, namespace, name)
             if live is None or (kind.kind, name) in wanted or owner_of(live) != md.metadata.uid:
                 continue
             if live["metadata"].get("deletionTimestamp"):
                 continue
-            await self._kube.delete(kind, namespace, name, live["metadata"]["uid"])
+            try:
+                await self._kube.delete(kind, namespace, name, live["metadata"]["uid"])
+            except KubeError as error:
+                obstacles.append(_not_taken(live | {"kind": kind.kind}, error, "deleted"))
+                continue
             WRITES.labels(kind.kind).inc()
             self._settled.pop((kind.kind, namespace, name), None)
             logger.info("Deleted %s %s/%s", kind.kind, namespace, name)
+        return obstacles
 
     async def _one(self, md: ModelDeployment, manifest: Manifest) -> Obstacle | None:
         kind = CHILDREN[manifest["kind"]]
@@ -138,7 +143,7 @@ class Children:
         try:
             return await self._kube.apply(kind, wanted)
         except RefusedError as error:
-            if not error.invalid:
+            if error.status != HTTPStatus.UNPROCESSABLE_ENTITY:  # a patch would drop a field that is not in the schema
                 raise
             await self._kube.overwrite(kind, wanted)
             return await self._kube.apply(kind, wanted)
@@ -183,7 +188,10 @@ def _unscaled(message: str) -> Obstacle:
     return Obstacle(Reason.AUTOSCALER_MISSING, message, "autoscaler")
 
 
-def _refused(manifest: Manifest, error: RefusedError) -> Obstacle:
+def _not_taken(manifest: Manifest, error: KubeError, what: str = "applied") -> Obstacle:
+    child, about = f"{manifest['kind']} {manifest['metadata']['name']}", CHILDREN[manifest["kind"]].about
+    if not isinstance(error, RefusedError):
+        message = f"{child} could not be {what}, which is tried again: {error}"
+        return Obstacle(Reason.APPLY_FAILED, message, about, passing=True)
     reason = Reason.INVALID_SPEC if error.invalid else Reason.APPLY_REFUSED
-    message = f"{manifest['kind']} {manifest['metadata']['name']} is refused: {error.message}"
-    return Obstacle(reason, message, CHILDREN[manifest["kind"]].about)
+    return Obstacle(reason, f"{child} is refused: {error.message}", about)

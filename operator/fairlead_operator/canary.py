@@ -44,7 +44,7 @@ def begins(at: Situation, wanted: Deployed) -> bool:
     """Whether `wanted` should be tried beside what serves. Where nothing answers there is nothing to protect or to
     compare with, and the same run in other pods is no other model."""
     serving = at.old.serving
-    if at.md.spec.rollout.strategy != "Canary" or serving is None or serving.run_id == wanted.run_id:
+    if at.md.spec.rollout.strategy != "Canary" or serving is None or serving.same_model(wanted):
         return False
     return at.replicas > 0 and at.seen.available(serving.revision, track=STABLE) > 0
 

@@ -7,9 +7,12 @@ as kstatus wants it.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from fairlead_operator.api import Condition
+
+MAX_MESSAGE: Final = 4096
+"""Characters of a message. The API server repeats whole objects in some refusals, and a status has to be stored."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,13 @@ def merge(
                 type=finding.type,
                 status=finding.status,
                 reason=finding.reason,
-                message=finding.message,
+                message=_bounded(finding.message),
                 last_transition_time=now if flipped or known is None else known.last_transition_time,
                 observed_generation=generation,
             )
         )
     return tuple(merged)
+
+
+def _bounded(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE else f"{message[: MAX_MESSAGE - 1]}…"

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from fairlead_operator import owned, reference, tracing
 from fairlead_operator.analysis import Analyst, Replays, Traffic
-from fairlead_operator.api import Manifest
+from fairlead_operator.api import Manifest, read_status
 from fairlead_operator.apply import Children
 from fairlead_operator.drift import CONDITION as DRIFT
 from fairlead_operator.drift_poll import DriftPoll, Readings
@@ -31,7 +31,8 @@ from fairlead_operator.metrics import (
     RECONCILES,
     RESOURCES,
 )
-from fairlead_operator.reconcile import Cluster, Reconciler
+from fairlead_operator.pod_events import PodEvents
+from fairlead_operator.reconcile import Cluster, Reconciler, UnfinishedError
 from fairlead_operator.reference import AliasReference
 from fairlead_operator.registrar import Registrar, Tags
 from fairlead_operator.resolve import Registry, Resolver
@@ -86,12 +87,14 @@ class Controller:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._kube = settings, kube
+        self.started = False
+        """Whether everything has been listed, and changes are worked on."""
         self.store = Store()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.resolver = Resolver(registry, monotonic)
         self.analyst = Analyst(measured, pods, clock, self.queue.add)
         self.interviews = Interviews(pods, clock, self.queue.add)
-        self.drift = DriftPoll(measured, self.store.owner, self._drifted, self.queue.add, monotonic)
+        self.drift = DriftPoll(measured, self.store.owner, self._reported, self.queue.add, monotonic)
         self.groups = Groups(kube)
         self.reconciler = Reconciler(
             kube=kube,
@@ -101,13 +104,15 @@ class Controller:
             analyst=self.analyst,
             interviews=self.interviews,
             registrar=Registrar(registry, monotonic),
+            pod_events=PodEvents(kube, clock),
             defaults=settings.pods,
             surroundings=settings.surroundings,
             clock=clock,
             drift=self.drift.about,
         )
         self._notices: WorkQueue[str] = WorkQueue()
-        self._beat = time.monotonic()
+        self._beat: float | None = None
+        """None until it works."""
         QUEUE_DEPTH.set_function(lambda: len(self.queue))
         QUEUE_OLDEST.set_function(lambda: self.queue.oldest_seconds)
         RESOURCES.set_function(lambda: len(self.store.resources()))
@@ -152,8 +157,10 @@ class Controller:
         ]
         await asyncio.sleep(0)  # all have begun: Kopf would take a task that appears later for its own, and hung
         try:
+            self.started = True
             yield
         finally:
+            self.started = False
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -193,7 +200,7 @@ class Controller:
     def health(self) -> str | None:
         """Why this process should be restarted, or None. Called from another thread."""
         now = time.monotonic()
-        if now - self._beat > STUCK_LOOP_SECONDS:
+        if self._beat is not None and now - self._beat > STUCK_LOOP_SECONDS:
             return f"the event loop has been stuck for {now - self._beat:.0f} s"
         if self.queue.busy and now - self.queue.last_progress > STUCK_QUEUE_SECONDS:
             return f"no reconcile has ended for {now - self.queue.last_progress:.0f} s"
@@ -205,7 +212,8 @@ class Controller:
                 again = await self.reconciler.reconcile(key)
             except KubeError as error:
                 RECONCILES.labels("error").inc()
-                raise RetryError(str(error)) from error
+                within = error.within if isinstance(error, UnfinishedError) else None
+                raise RetryError(str(error), within) from error
             except Exception:
                 RECONCILES.labels("error").inc()
                 raise
@@ -247,9 +255,12 @@ class Controller:
             except Exception:  # nothing else would follow an alias any more
                 logger.exception("The poll of the registry failed")
 
-    def _drifted(self, key: Key) -> bool:
-        status = (self.store.get(MODEL_DEPLOYMENT, *key) or {}).get("status", {})
-        return any(found["type"] == DRIFT and found["status"] == "True" for found in status.get("conditions", []))
+    def _reported(self, key: Key) -> tuple[str | None, bool]:
+        """The run that serves by a resource's status, and whether its data has drifted."""
+        status = read_status((self.store.get(MODEL_DEPLOYMENT, *key) or {}).get("status"))
+        drifted = status.condition(DRIFT)
+        run_id = status.serving.run_id if status.serving else None
+        return run_id, drifted is not None and drifted.status == "True"
 
     async def _poll_drift(self) -> None:
         while True:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from fairlead_operator import contract
-from fairlead_operator.api import Condition, Reason
+from fairlead_operator.api import Condition, ModelRef, Reason
 from fairlead_operator.conditions import Finding
 
 CONDITION: Final = "DataDrift"
@@ -41,6 +41,8 @@ class Reading:
 class Judgement:
     drifts: bool
     reading: Reading
+    run_id: str | None = None
+    """The run that served when it was read; None: not known. Of another run it says nothing."""
 
 
 def judge(before: Judgement | None, reading: Reading, drifted: bool) -> Judgement:
@@ -54,9 +56,11 @@ def judge(before: Judgement | None, reading: Reading, drifted: bool) -> Judgemen
     return Judgement(drifts, reading) if drifts and moved else before
 
 
-def finding(found: Judgement | Unknown, old: Condition | None) -> Finding | None:
-    """The condition; None where nothing is known."""
+def finding(found: Judgement | Unknown, old: Condition | None, serving: ModelRef | None = None) -> Finding | None:
+    """The condition; None where nothing is known about the model that serves. `old` is what was last reported of it."""
     if isinstance(found, Judgement):
+        if found.run_id is not None and (serving is None or serving.run_id != found.run_id):
+            return None
         if found.drifts:
             return Finding(CONDITION, "True", Reason.DRIFTED, _told(found.reading))
         message = f"No stability index (PSI) of features or predictions is above {contract.DRIFT_PSI_THRESHOLD}."

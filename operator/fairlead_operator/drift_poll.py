@@ -4,6 +4,7 @@ something else to tell than before."""
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final, Protocol
 
 from fairlead_operator import drift
@@ -30,12 +31,13 @@ class DriftPoll:
         self,
         readings: Readings | None,
         owner: Callable[[str, str], Key | None],
-        drifted: Callable[[Key], bool],
+        reported: Callable[[Key], tuple[str | None, bool]],
         wake: Callable[[Key], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`owner` knows whose children have a name, `drifted` what a resource says now."""
-        self._readings, self._owner, self._drifted, self._wake = readings, owner, drifted, wake
+        """`owner` finds the resource whose children have a name; `reported` reads from a resource's status the run that
+        serves, and whether it has drifted."""
+        self._readings, self._owner, self._reported, self._wake = readings, owner, reported, wake
         self._clock = clock
         self._found: dict[Key, Judgement] = {}
         self._answered_at = clock()
@@ -70,7 +72,10 @@ class DriftPoll:
         self._answered, self._found = True, {}
         for place, reading in readings.items():
             if (key := self._owner(*place)) is not None:
-                self._found[key] = drift.judge(before.get(key), reading, self._drifted(key))
+                run_id, drifted = self._reported(key)
+                known = before.get(key)
+                same = known if known is not None and known.run_id == run_id else None
+                self._found[key] = replace(drift.judge(same, reading, drifted), run_id=run_id)
         for key in self._found.keys() | before.keys():
             if self._found.get(key) != before.get(key):
                 self._wake(key)

@@ -5,8 +5,10 @@ dicts: no model classes are made for them.
 """
 
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import aiohttp
@@ -15,13 +17,17 @@ from kubernetes.aio import client, config
 
 from fairlead_operator import tracing
 from fairlead_operator.api import ADMITTED, FIELD_MANAGER, OWNER_LABEL, Manifest
-from fairlead_operator.kinds import POD, Kind
+from fairlead_operator.kinds import EVENT, LEASE, POD, Kind
 from fairlead_operator.metrics import REQUESTS
 
 TIMEOUT_SECONDS = 30.0
 PAGE = 100
 """Objects of one answer, of the lists here and of those of the watches."""
 STREAM_SECONDS = 300
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+UNTYPED = "failed to create typed patch object"
+"""With these words, and as an internal error, the API server refuses an apply whose fields or types are not in the
+schema."""
 
 
 class Page(NamedTuple):
@@ -50,16 +56,19 @@ class ConflictError(KubeError):
 
 
 class RefusedError(KubeError):
-    """The request itself is refused: invalid (400, 422) or not allowed (403). Trying again alone does not help."""
+    """The request itself is refused: invalid (400, 422, or 500 where the schema does not know a field) or not allowed
+    (403). Trying again alone does not help."""
 
     @property
     def invalid(self) -> bool:
-        return self.status in (400, 422)
+        return self.status in (400, 422, 500)
 
 
 class Kube:
     def __init__(self, api: Any) -> None:
         self._api = api
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked before every write but those of Leases: only a leader may."""
 
     @classmethod
     async def connect(cls) -> Self:
@@ -112,8 +121,16 @@ class Kube:
         metadata = manifest["metadata"]
         body = {"metadata": {"uid": metadata["uid"]}, "spec": manifest["spec"]}
         query = [("fieldManager", FIELD_MANAGER)]
-        path = kind.path(metadata["namespace"], metadata["name"])
-        await self._request("PATCH", path, query, body, "application/merge-patch+json", f"overwrite {kind.kind}")
+        path, what = kind.path(metadata["namespace"], metadata["name"]), f"overwrite {kind.kind}"
+        stored = await self._request("PATCH", path, query, body, "application/merge-patch+json", what)
+        # Otherwise the fields would have two owners of our name, the patch and the apply, and an apply that leaves one
+        # out later would not remove it.
+        fields = [entry for entry in stored["metadata"]["managedFields"] if not _by_patch(entry)]
+        disown = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": stored["metadata"]["resourceVersion"]},
+            {"op": "replace", "path": "/metadata/managedFields", "value": fields or [{}]},
+        ]
+        await self._request("PATCH", path, query, disown, "application/json-patch+json", what)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         """Deletes this very object with what it owns; another of the same name, or none, is fine."""
@@ -135,9 +152,23 @@ class Kube:
     async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest:
         return await self._apply(kind, manifest, "status")
 
+    async def replace(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Only the very version that the manifest names. Raises ConflictError."""
+        metadata = manifest["metadata"]
+        path = kind.path(metadata["namespace"], metadata["name"])
+        return await self._request("PUT", path, body=manifest, what=f"replace {kind.kind}")
+
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
         path = kind.path(manifest["metadata"]["namespace"])
         return await self._request("POST", path, body=manifest, what=f"create {kind.kind}")
+
+    async def warnings(self, namespace: str, pod: str) -> list[Manifest]:
+        """Warning Events about a pod."""
+        about = f"involvedObject.kind=Pod,involvedObject.name={pod},type=Warning"
+        query = [("fieldSelector", about), ("limit", str(PAGE))]
+        found = await self._request("GET", EVENT.path(namespace), query, what="list Events")
+        events: list[Manifest] = found["items"]
+        return events
 
     async def served(self, kind: Kind) -> bool:
         """Whether the API server knows the kind at all."""
@@ -185,7 +216,7 @@ class Kube:
         method: str,
         path: str,
         query: list[tuple[str, str]] | None = None,
-        body: Manifest | None = None,
+        body: Manifest | list[Manifest] | None = None,
         content_type: str = "application/json",
         what: str = "ask Kubernetes",
     ) -> Manifest:
@@ -206,11 +237,13 @@ class Kube:
         method: str,
         path: str,
         query: list[tuple[str, str]],
-        body: Manifest | None = None,
+        body: Manifest | list[Manifest] | None = None,
         content_type: str = "application/json",
         seconds: float = TIMEOUT_SECONDS,
     ) -> Any:
         """The answer with its head read, whatever it says."""
+        if method != "GET" and f"/{LEASE.plural}" not in path and not self.may_write():
+            raise KubeError(0, "This replica does not lead any more, so it writes nothing.")
         headers = {"Accept": "application/json", "Content-Type": content_type}
         request = await self._api.param_serialize(
             method, path, query_params=query, header_params=headers, body=body, auth_settings=["BearerToken"]
@@ -224,6 +257,14 @@ class Kube:
         return answer
 
 
+def own_namespace() -> str:
+    """Of the pod that this runs in; `default` outside of any."""
+    try:
+        return NAMESPACE_FILE.read_text().strip()
+    except OSError:
+        return "default"
+
+
 def _error(status: int, content: bytes) -> KubeError:
     try:
         told = orjson.loads(content)
@@ -233,4 +274,10 @@ def _error(status: int, content: bytes) -> KubeError:
         message, fields = content[:500].decode(errors="replace"), set()
     kinds = {404: NotFoundError, 409: ConflictError, 400: RefusedError, 403: RefusedError, 422: RefusedError}
     kind = ConflictError if fields == {"metadata.uid"} else kinds.get(status, KubeError)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR and UNTYPED in message:
+        kind = RefusedError
     return kind(status, message)
+
+
+def _by_patch(entry: Manifest) -> bool:
+    return (entry["manager"], entry["operation"], entry.get("subresource", "")) == (FIELD_MANAGER, "Update", "")

@@ -44,6 +44,7 @@ REQUESTS = Counter(
     "ModelDeployments is not among them.",
     ["verb", "code"],
 )
+LEADER = Gauge("fairlead_leader", "1 in the replica that leads, 0 in those that wait; 1 without leader election.")
 BUILD = Gauge("fairlead_build_info", "1; the label says which version runs.", ["version"])
 
 for _result in ("ok", "error"):
@@ -100,15 +101,15 @@ PROBLEMS: Final = ProblemCollector()
 REGISTRY.register(PROBLEMS)
 
 Health = Callable[[], str | None]
-"""Why the operator is not healthy, or None. Called from another thread."""
+"""Why the operator is not healthy, or not ready, or None. Called from another thread."""
 
 
 class MetricsServer:
-    """`GET /metrics` and `GET /healthz` (200, or 503 with the reason)."""
+    """`GET /metrics`, and `GET /healthz` and `GET /readyz` (200, or 503 with the reason)."""
 
-    def __init__(self, port: int, health: Health, host: str = "0.0.0.0") -> None:
+    def __init__(self, port: int, health: Health, ready: Health = lambda: None, host: str = "0.0.0.0") -> None:
         self._metrics = make_wsgi_app()
-        self._health = health
+        self._checks = {"/healthz": health, "/readyz": ready}
         self._server, self._thread = exposition.start_wsgi_server(port, host)
         self._server.set_app(self._answer)
 
@@ -122,10 +123,11 @@ class MetricsServer:
         self._thread.join()
 
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != "/healthz":
+        check = self._checks.get(environ["PATH_INFO"])
+        if check is None:
             answer: Any = self._metrics(environ, start_response)
             return list(answer)
-        problem = self._health()
+        problem = check()
         status = "503 Service Unavailable" if problem else "200 OK"
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
         return [f"{problem or 'ok'}\n".encode()]

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from fairlead_operator import contract
 from fairlead_operator.api import (
     ADMITTED,
     FINAL_REASONS,
@@ -14,6 +15,7 @@ from fairlead_operator.api import (
     RUN_LABEL,
     STABLE,
     TRACK_LABEL,
+    Deployed,
     Failure,
     Manifest,
     Reason,
@@ -42,6 +44,8 @@ class DeploymentView:
     """Why pods cannot even be created (quota, admission)."""
     swaps: bool = False
     """Whether its pods swap models, so that their labels name no run."""
+    held: Deployed | None = None
+    """The model of its present template, as far as the template names one."""
 
     @property
     def settled(self) -> bool:
@@ -71,6 +75,7 @@ class PodView:
     admitted: bool = False
     ip: str = ""
     restarts: int = 0
+    created: datetime | None = None
 
     @property
     def swaps(self) -> bool:
@@ -88,6 +93,12 @@ class Observed:
     deployment: DeploymentView | None = None
     pods: tuple[PodView, ...] = ()
     """Those that are not being deleted."""
+    reachable: bool = True
+    """Whether the resource's own Service is there, which leads clients to the pods."""
+
+    def with_waiting(self, pod: str, why: str) -> "Observed":
+        """With a reason why this pod is not running."""
+        return replace(self, pods=tuple(replace(one, waiting=why) if one.name == pod else one for one in self.pods))
 
     @property
     def swapping(self) -> bool:
@@ -106,11 +117,13 @@ class Observed:
         return tuple(pod for pod in self.pods if pod.revision == revision)
 
 
-def observe(deployment: Mapping[str, Any] | None, pods: Iterable[Mapping[str, Any]]) -> Observed:
+def observe(
+    deployment: Mapping[str, Any] | None, pods: Iterable[Mapping[str, Any]], reachable: bool = True
+) -> Observed:
     """Reads a Deployment and its pods. Objects may be partial: whatever is missing counts as not there yet."""
     alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
     views = sorted((_pod(pod) for pod in alive), key=lambda view: view.name)
-    return Observed(_deployment(deployment) if deployment else None, tuple(views))
+    return Observed(_deployment(deployment) if deployment else None, tuple(views), reachable)
 
 
 def deployment_essentials(raw: Manifest) -> Manifest:
@@ -168,6 +181,23 @@ def _deployment(raw: Mapping[str, Any]) -> DeploymentView:
         observed=status.get("observedGeneration", 0) >= metadata.get("generation", 1),
         error=next((found.get("message", "") for found in failures if found["status"] == "True"), ""),
         swaps=bool(labels) and RUN_LABEL not in labels,
+        held=_held(spec.get("template", {})),
+    )
+
+
+def _held(template: Mapping[str, Any]) -> Deployed | None:
+    revision = template.get("metadata", {}).get("labels", {}).get(REVISION_LABEL, "")
+    container: Mapping[str, Any] = next(iter(template.get("spec", {}).get("containers", [])), {})
+    given = {entry["name"]: entry.get("value") for entry in container.get("env", [])}
+    if not revision or not (run_id := given.get(contract.ENV_RUN_ID)):
+        return None
+    return Deployed(
+        run_id=run_id,
+        model_uri=given.get(contract.ENV_MODEL_URI) or "",
+        model_name=given.get(contract.ENV_MODEL_NAME) or None,
+        model_version=given.get(contract.ENV_MODEL_VERSION) or None,
+        image=container.get("image", ""),
+        revision=revision,
     )
 
 
@@ -189,6 +219,7 @@ def _pod(raw: Mapping[str, Any]) -> PodView:
         admitted=conditions.get(ADMITTED, {}).get("status") == "True",
         ip=status.get("podIP", ""),
         restarts=sum(container.get("restartCount", 0) for container in status.get("containerStatuses", [])),
+        created=_time(metadata["creationTimestamp"]) if "creationTimestamp" in metadata else None,
     )
 
 

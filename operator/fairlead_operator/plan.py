@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from fairlead_operator.api import (
+    LOGGED_MODEL,
     Candidate,
     Deployed,
     Failure,
@@ -99,8 +100,13 @@ class Situation:
 def describe(model: ModelRef) -> str:
     """For people."""
     if model.model_name:
-        return f"{model.model_name} version {model.model_version} (run {model.run_id})"
-    return f"run {model.run_id}"
+        return f"{model.model_name} version {model.model_version} ({origin(model)})"
+    return origin(model)
+
+
+def origin(model: ModelRef) -> str:
+    """For people: the run, or the logged model where there is no run."""
+    return f"{'logged model' if model.run_id.startswith(LOGGED_MODEL) else 'run'} {model.run_id}"
 
 
 def planned(

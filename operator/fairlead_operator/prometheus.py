@@ -27,9 +27,12 @@ class PrometheusError(Exception):
 
 
 class Prometheus:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, auth: tuple[str, str] | None = None) -> None:
+        """`auth` is a user and a password."""
         self._url = url.rstrip("/")
-        self._client = httpx.AsyncClient(base_url=f"{self._url}/api/v1/", timeout=TIMEOUT_SECONDS)
+        self._client = httpx.AsyncClient(
+            base_url=f"{self._url}/api/v1/", timeout=TIMEOUT_SECONDS, auth=httpx.BasicAuth(*auth) if auth else None
+        )
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -10,7 +10,7 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from fairlead_operator import api, events, logs, reference, rollout, words
-from fairlead_operator.api import Manifest, ModelDeployment, Status
+from fairlead_operator.api import Manifest, Metadata, ModelDeployment, Reason, Status
 from fairlead_operator.apply import Children, Writer
 from fairlead_operator.checks import Measurement, Question
 from fairlead_operator.desired import desired, naming
@@ -18,15 +18,16 @@ from fairlead_operator.desired.pods import PodDefaults
 from fairlead_operator.desired.surroundings import Surroundings
 from fairlead_operator.drift import Judgement, Unknown
 from fairlead_operator.hotswap import Round
-from fairlead_operator.kinds import DEPLOYMENT, EVENT, MODEL_DEPLOYMENT, POD, Kind
+from fairlead_operator.kinds import DEPLOYMENT, EVENT, MODEL_DEPLOYMENT, POD, SERVICE, Kind
 from fairlead_operator.kube import KubeError, NotFoundError
 from fairlead_operator.metrics import ROLLOUTS, WRITES
-from fairlead_operator.observe import Observed, observe
+from fairlead_operator.observe import Observed, observe, owner_of
 from fairlead_operator.plan import Plan
+from fairlead_operator.pod_events import PodEvents, Warnings
 from fairlead_operator.registrar import Registrar
 from fairlead_operator.reports import Report
 from fairlead_operator.resolve import Resolver
-from fairlead_operator.status import invalid, status
+from fairlead_operator.status import Obstacle, halted, status
 from fairlead_operator.store import Key, Store
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,16 @@ RETRY_OBSTACLE_SECONDS = 60.0
 """What stands in the way is not watched: it may not carry our label."""
 
 
-class Cluster(Writer, Protocol):
+class UnfinishedError(KubeError):
+    """The status is written, but something could not be done that may succeed later."""
+
+    def __init__(self, message: str, within: float | None) -> None:
+        """`within`: seconds until the resource has to be looked at in any case."""
+        super().__init__(0, message)
+        self.within = within
+
+
+class Cluster(Writer, Warnings, Protocol):
     """What reconciling needs of the API server."""
 
     async def admit(self, namespace: str, pod: str, now: datetime) -> Manifest: ...
@@ -68,6 +78,7 @@ class Reconciler:
     analyst: Measures
     interviews: Speaks
     registrar: Registrar
+    pod_events: PodEvents
     defaults: PodDefaults
     clock: Callable[[], datetime]
     surroundings: Surroundings
@@ -75,7 +86,7 @@ class Reconciler:
 
     async def reconcile(self, key: Key) -> float | None:
         """Brings one ModelDeployment a step further. Returns seconds until it has to be looked at even if nothing
-        happens; raises KubeError for what is worth trying again."""
+        happens; raises KubeError for what is worth trying again. Whatever fails, the status is written first."""
         raw = self.store.get(MODEL_DEPLOYMENT, *key)
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             self.children.forget(key.namespace, naming.child_name(key.name), naming.canary_name(key.name))
@@ -87,21 +98,35 @@ class Reconciler:
         try:
             md = ModelDeployment.model_validate(raw)
         except ValidationError as error:
-            return await self._write(raw, old, invalid(raw, _explain(error), old, self._now()))
+            return await self._write(raw, old, self._halted(raw, old, Reason.INVALID_SPEC, _explain(error)))
+        try:
+            return await self._advance(key, md, raw, old)
+        except KubeError:
+            raise  # the status is written, or cannot be
+        except Exception as error:
+            message = f"The operator failed, which it tries again; its log has the details: {error!r}"
+            await self._write(raw, old, self._halted(raw, old, Reason.INTERNAL_ERROR, message))
+            raise
 
+    async def _advance(self, key: Key, md: ModelDeployment, raw: Manifest, old: Status) -> float | None:
         resolution = await self._resolve(md, old)
-        seen, measured, reports = self._observe(md), self.analyst.answer(key), self.interviews.reports(key)
+        measured, reports = self.analyst.answer(key), self.interviews.reports(key)
+        before = self._observe(md.metadata)
+        seen = await self.pod_events.explain(key.namespace, before)
         plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults, measured, reports)
         children = desired(md, plan.template, self.defaults, plan.trial, plan.frozen, self.surroundings, plan.recorded)
-        obstacles = await self.children.apply(md, children)
-        await self._admit(md, plan.admit)
-        if not obstacles and self._observe(md) != seen:  # applying may have made what was seen out of date
-            seen = self._observe(md)
+        obstacles = (*await self.children.apply(md, children), *await self._admit(md, plan.admit))
+        if not obstacles and self._observe(md.metadata) != before:  # applying may have made it out of date
+            seen = self._observe(md.metadata)
             plan = rollout.plan(md, resolution, seen, old, self._now(), self.defaults, measured, reports)
         new = status(md, plan, resolution, seen, obstacles, old, self._now(), self.drift(key))
         again = await self._write(raw, old, new)
         self._find_out(key, plan)
-        return _sooner(plan.check_after, RETRY_OBSTACLE_SECONDS if obstacles else None, again)
+        waits = (plan.check_after, self.pod_events.check_after(seen), again)
+        wait = _sooner(*waits, RETRY_OBSTACLE_SECONDS if obstacles else None)
+        if passing := [found for found in obstacles if found.passing]:
+            raise UnfinishedError(passing[0].message, wait)
+        return wait
 
     def _find_out(self, key: Key, plan: Plan) -> None:
         """What the plan has to know before it can go on; the answers wake the resource."""
@@ -119,36 +144,49 @@ class Reconciler:
         known = reference.known(wanted, old)
         return reference.Resolved(known) if known else await self.resolver.resolve(wanted)
 
-    def _observe(self, md: ModelDeployment) -> Observed:
-        namespace, name = md.metadata.namespace, naming.child_name(md.metadata.name)
-        return observe(self.store.get(DEPLOYMENT, namespace, name), self.store.pods(namespace, name))
+    def _observe(self, md: Metadata) -> Observed:
+        namespace, name = md.namespace, naming.child_name(md.name)
+        service = self.store.get(SERVICE, namespace, name)
+        reachable = service is not None and owner_of(service) == md.uid
+        return observe(self.store.get(DEPLOYMENT, namespace, name), self.store.pods(namespace, name), reachable)
 
-    async def _admit(self, md: ModelDeployment, pods: tuple[str, ...]) -> None:
+    def _halted(self, raw: Manifest, old: Status, reason: Reason, message: str) -> Status:
+        seen = self._observe(Metadata.model_validate(raw["metadata"]))
+        return halted(raw, reason, message, seen, old, self._now())
+
+    async def _admit(self, md: ModelDeployment, pods: tuple[str, ...]) -> list[Obstacle]:
+        """Returns what the API server did not take."""
+        obstacles = []
         for pod in pods:
             try:
                 self.store.put(POD, await self.kube.admit(md.metadata.namespace, pod, self._now()))
             except NotFoundError:
                 continue  # gone meanwhile
+            except KubeError as error:
+                message = f"Pod {pod} could not be admitted to users' requests, which is tried again: {error}"
+                obstacles.append(Obstacle(Reason.APPLY_FAILED, message, passing=True))
+                continue
             WRITES.labels(POD.kind).inc()
+        return obstacles
 
     async def _write(self, raw: Manifest, old: Status, new: Status) -> float | None:
         """Tells the model registry what is news, and writes the status if it changed. Returns seconds until what could
         not be told is worth trying again."""
         key = Key(raw["metadata"]["namespace"], raw["metadata"]["name"])
         new = await self.registrar.tell(key, old, new)
-        if new.to_json() != raw.get("status", {}):
-            await self._store(raw, old, new)
+        edited = new.to_json() != raw.get("status", {}) and await self._store(raw, old, new)
         self.registrar.settled(key)
-        return self.registrar.retry_after(new)
+        return 0.0 if edited else self.registrar.retry_after(new)
 
-    async def _store(self, raw: Manifest, old: Status, new: Status) -> None:
-        """Writes the status; then tells what happened."""
+    async def _store(self, raw: Manifest, old: Status, new: Status) -> bool:
+        """Writes the status; then tells what happened. Returns whether the object has been edited meanwhile: it is in
+        the store now, so its watch event, which is still to come, will be no news."""
         metadata = {name: raw["metadata"][name] for name in ("name", "namespace", "uid")}
         manifest = {"apiVersion": api.API_VERSION, "kind": api.KIND, "metadata": metadata, "status": new.to_json()}
         try:
             stored = await self.kube.apply_status(MODEL_DEPLOYMENT, manifest)
         except NotFoundError:
-            return  # deleted meanwhile
+            return False  # deleted meanwhile
         WRITES.labels("status").inc()
         self.store.put(MODEL_DEPLOYMENT, stored)
         for outcome in events.outcomes(old, new):
@@ -158,6 +196,7 @@ class Reconciler:
             logs.audit("Check", text, **_where(raw), run_id=new.candidate and new.candidate.run_id, ok=check.ok)
         for transition in events.transitions(old, new):
             await self._tell(stored, transition)
+        return _essence(stored) != _essence(raw)
 
     async def _tell(self, stored: Manifest, transition: events.Transition) -> None:
         """An audit line always; an Event of what is news, if the API server takes it."""
@@ -180,6 +219,12 @@ class Reconciler:
 
 def _where(obj: Manifest) -> dict[str, str]:
     return {name: obj["metadata"][name] for name in ("namespace", "name")}
+
+
+def _essence(obj: Manifest) -> tuple[object, ...]:
+    """What people change of a resource."""
+    metadata = obj["metadata"]
+    return obj.get("spec"), *(metadata.get(name) for name in ("generation", "annotations", "deletionTimestamp"))
 
 
 def _sooner(*waits: float | None) -> float | None:

@@ -12,7 +12,8 @@ DEFAULT_PATH = "model"
 
 _ALIAS = re.compile(r"models:/(?P<name>[^/@:]+)@(?P<alias>[^/@:]+)")
 _VERSION = re.compile(r"models:/(?P<name>[^/@:]+)/(?P<version>[1-9][0-9]*)")
-_RUN = re.compile(r"runs:/(?P<run_id>[0-9a-f]{32})/(?P<path>[^/].*)")
+_LOGGED_MODEL = re.compile(r"models:/(?P<model_id>m-[0-9a-f]{32})")
+_RUN = re.compile(r"runs:/(?P<run_id>[0-9a-f]{32})/(?P<path>[^/].*?)/*")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,14 @@ class VersionReference:
 
 
 @dataclass(frozen=True)
+class LoggedModelReference:
+    model_id: str
+
+    def __str__(self) -> str:
+        return f"models:/{self.model_id}"
+
+
+@dataclass(frozen=True)
 class RunReference:
     run_id: str
     path: str
@@ -44,7 +53,9 @@ class RunReference:
         return f"runs:/{self.run_id}/{self.path}"
 
 
-Reference = AliasReference | VersionReference | RunReference
+FixedReference = VersionReference | LoggedModelReference | RunReference
+"""Means the same for ever."""
+Reference = AliasReference | FixedReference
 
 
 LATEST = "latest"
@@ -96,9 +107,11 @@ def parse(source: ModelSource) -> Reference:
         return AliasReference(**found.groupdict())
     if found := _VERSION.fullmatch(uri):
         return VersionReference(**found.groupdict())
+    if found := _LOGGED_MODEL.fullmatch(uri):
+        return LoggedModelReference(**found.groupdict())
     if found := _RUN.fullmatch(uri):
         return RunReference(**found.groupdict())
-    raise ValueError(f"{uri!r} must be models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/PATH")
+    raise ValueError(f"{uri!r} must be models:/NAME@ALIAS, models:/NAME/VERSION, models:/m-ID or runs:/RUN_ID/PATH")
 
 
 def known(reference: Reference, status: Status) -> ModelRef | None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from fairlead_operator.api import ModelVerdict, Status
+from fairlead_operator.api import LOGGED_MODEL, ModelVerdict, Status
 from fairlead_operator.breaker import Breaker
 from fairlead_operator.metrics import VERDICTS
 from fairlead_operator.mlflow import MissingError, UnavailableError
@@ -30,6 +30,7 @@ LONGEST_PAUSE_SECONDS: Final = 300.0
 class Tags(Protocol):
     async def tag_version(self, name: str, version: str, key: str, value: str) -> None: ...
     async def tag_run(self, run_id: str, key: str, value: str) -> None: ...
+    async def tag_logged_model(self, model_id: str, key: str, value: str) -> None: ...
 
 
 class Registrar:
@@ -69,6 +70,10 @@ class Registrar:
             VERDICTS.labels("failed").inc()
             if self._breaker.failed(self._clock(), str(error)):
                 logger.warning("MLflow takes no verdicts, they wait in the resources' status: %s", error or "time-out")
+        except Exception as error:  # a tag must not keep a status from being written
+            VERDICTS.labels("failed").inc()
+            self._breaker.failed(self._clock(), str(error))
+            logger.exception("Telling MLflow a verdict failed")
         else:
             if self._breaker.succeeded():
                 logger.info("MLflow takes verdicts again")
@@ -79,6 +84,8 @@ class Registrar:
         try:
             if name:
                 await self._tags.tag_version(name, version, key, verdict.text)
+            elif verdict.run_id.startswith(LOGGED_MODEL):
+                await self._tags.tag_logged_model(verdict.run_id, key, verdict.text)
             else:
                 await self._tags.tag_run(verdict.run_id, key, verdict.text)
         except MissingError as error:

@@ -50,7 +50,7 @@ class Info:
     def serves(self, model: ModelRef) -> bool:
         """Whether this is that very model. What the reference does not name may be anything: a pod that was asked by
         less would not load it again either."""
-        of_run = model.model_uri.startswith("runs:/")  # versions are told apart by name and number
+        of_run = model.model_uri.startswith(("runs:/", "models:/m-"))  # versions are told apart by name and number
         return (
             self.run_id == model.run_id
             and model.model_name in (None, self.model_name)

@@ -20,6 +20,8 @@ from fairlead_operator.metrics import REGISTRY_CALLS, REGISTRY_UP
 from fairlead_operator.mlflow import MissingError, UnavailableError
 from fairlead_operator.reference import (
     AliasReference,
+    FixedReference,
+    LoggedModelReference,
     Problem,
     Reference,
     RegisteredModel,
@@ -42,6 +44,7 @@ T = TypeVar("T")
 class Registry(Protocol):
     async def registered_model(self, name: str) -> RegisteredModel: ...
     async def version(self, reference: VersionReference) -> ModelRef: ...
+    async def logged_model(self, reference: LoggedModelReference) -> ModelRef: ...
     async def run(self, reference: RunReference) -> ModelRef: ...
 
 
@@ -138,7 +141,7 @@ class Resolver:
             return replace(found, retry_after=None)
         return Resolved(found.model.model_copy(update={"alias": reference.alias}))
 
-    async def _resolve_fixed(self, reference: VersionReference | RunReference) -> Resolution:
+    async def _resolve_fixed(self, reference: FixedReference) -> Resolution:
         """One call at a time for each reference; whoever asks meanwhile waits for the same answer."""
         if known := self._known.get(reference):
             return known
@@ -153,9 +156,11 @@ class Resolver:
                 self._known.popitem(last=False)
             return known
 
-    async def _look_up(self, reference: VersionReference | RunReference) -> ModelRef:
+    async def _look_up(self, reference: FixedReference) -> ModelRef:
         if isinstance(reference, RunReference):
             return await self._registry.run(reference)
+        if isinstance(reference, LoggedModelReference):
+            return await self._registry.logged_model(reference)
         return await self._registry.version(reference)
 
     async def _ask(self, call: Callable[[], Awaitable[T]]) -> T | Problem:

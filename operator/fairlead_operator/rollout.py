@@ -15,6 +15,7 @@ from typing import Final
 
 from fairlead_operator import approval, canary, swapping
 from fairlead_operator.api import (
+    STABLE,
     Candidate,
     Deployed,
     Failure,
@@ -60,7 +61,7 @@ def plan(
 ) -> Plan:
     """The next step from what was decided before (`old`), what is seen now, what a canary was measured to do and what
     pods that swap models report. Deciding again changes nothing."""
-    at = _credit(Situation(md, seen, old, now, defaults, measured, reports or {}))
+    at = _credit(_recovered(Situation(md, seen, old, now, defaults, measured, reports or {})))
     old = at.old
     wanted = target(at, resolution.model) if isinstance(resolution, Resolved) else None
     rejected = old.rejected if wanted is None else _still_rejected(md, wanted, old)
@@ -81,16 +82,22 @@ def plan(
 
 
 def target(at: Situation, model: ModelRef) -> Deployed:
-    """`model` with the image its pods should have: the resource's own; else the image this very template was rolled
-    out with before, so that another default in a newer operator restarts nothing; else the default."""
-    image = at.md.spec.image or at.defaults.image
-    if at.md.spec.image is None:
-        for record in (at.old.candidate, at.old.serving, *at.old.rejected):
-            same_run = record is not None and record.run_id == model.run_id
-            if record is not None and same_run and at.revision_of(model, record.image) == record.revision:
-                image = record.image
-                break
-    return Deployed(**model.model_dump(), image=image, revision=at.revision_of(model, image))
+    """`model` with the image that its pods should have."""
+    own = at.md.spec.image
+    image = own or _default_image(at, model)
+    revision = at.revision_of(model, image)
+    return Deployed(**model.model_dump(), image=image, image_defaulted=own is None, revision=revision)
+
+
+def _default_image(at: Situation, model: ModelRef) -> str:
+    """The default image that this very template was rolled out with before, so that another default in a newer
+    operator restarts nothing; else the present default. An image that the spec named is never a default."""
+    for record in (at.old.candidate, at.old.serving, *at.old.rejected):
+        if record is None or not record.image_defaulted or record.run_id != model.run_id:
+            continue
+        if at.revision_of(model, record.image) == record.revision:
+            return record.image
+    return at.defaults.image
 
 
 def trial_of(md: ModelDeployment, deployed: Deployed) -> str:
@@ -183,6 +190,16 @@ def _judge(at: Situation, candidate: Candidate) -> Plan:
     return replace(going, verdict=verdict)
 
 
+def _recovered(at: Situation) -> Situation:
+    """What serves, read from the Deployment where the status has been lost (a backup restores objects without it)."""
+    held = at.seen.deployment.held if at.seen.deployment else None
+    known = at.old.serving or at.old.candidate or at.old.rejected
+    if known or held is None or not at.seen.available(held.revision, track=STABLE):
+        return at
+    image_defaulted = at.md.spec.image is None
+    return at.with_old(serving=Serving(**held.model_dump() | {"image_defaulted": image_defaulted}, since=at.now))
+
+
 def _credit(at: Situation) -> Situation:
     """What the candidate has achieved counts, even if something else is wanted by now."""
     candidate, serving = at.old.candidate, at.old.serving
@@ -190,7 +207,7 @@ def _credit(at: Situation) -> Situation:
         return at
     if swapping.achieved(at, candidate):
         history = at.old.history
-        if serving and serving.run_id != candidate.run_id:
+        if serving and not serving.same_model(candidate):
             history = (entry(serving, serving.since, at.now, "Replaced"), *history)
         done = {"serving": _serving(at, candidate), "candidate": None, "history": history}
         return at.with_old(**done)
@@ -202,12 +219,12 @@ def _credit(at: Situation) -> Situation:
 
 def _can_reject(candidate: Candidate, serving: Serving | None, final: bool) -> bool:
     """A model that serves is never rejected. With nothing to go back to, only one that cannot ever work is."""
-    return final if serving is None else serving.run_id != candidate.run_id
+    return final if serving is None else not serving.same_model(candidate)
 
 
 def _serving(at: Situation, candidate: Candidate) -> Serving:
     before = at.old.serving
-    since = before.since if before and before.run_id == candidate.run_id else at.now
+    since = before.since if before and before.same_model(candidate) else at.now
     return Serving(**candidate.model_dump(exclude={"started_at"}), since=since)
 
 

@@ -1,11 +1,12 @@
 """The operator's settings: `FAIRLEAD_OPERATOR_*` environment variables, checked at start."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from fairlead_operator.addresses import split_userinfo
 from fairlead_operator.desired.pods import PodDefaults
 from fairlead_operator.desired.surroundings import RUNBOOKS, Engine, Surroundings
 from fairlead_operator.spec import CACHE_BYTES, REDIS_URL
@@ -18,7 +19,8 @@ class Settings(BaseSettings):
     """Image of the serving pods. A ModelDeployment keeps the one it was rolled out with until its next roll-out."""
 
     mlflow_tracking_uri: str
-    """Where the operator and the pods find MLflow."""
+    """Where the operator and the pods find MLflow. A user and password in it become those of the operator below; pods
+    get the address without them, and their own from `mlflow_credentials_secret`."""
 
     mlflow_username: str | None = None
     """Of the operator itself, for an MLflow with basic authentication."""
@@ -31,6 +33,16 @@ class Settings(BaseSettings):
     mlflow_credentials_secret: str | None = None
     """Name of a Secret whose entries the loaders get as environment variables (`MLFLOW_TRACKING_USERNAME`, …). Looked
     up in each ModelDeployment's own namespace; a namespace without it gets none. The operator never reads it."""
+
+    mlflow_ca_file: Path | None = None
+    """Authorities (PEM) that MLflow's certificate is trusted by, for the operator itself; unset: the system's."""
+
+    mlflow_ca_configmap: str | None = None
+    """Name of a ConfigMap with the same authorities in its key `ca.crt`, for the loaders. Looked up in each
+    ModelDeployment's own namespace: pods do not start in one without it."""
+
+    mlflow_ca_secret: str | None = None
+    """The same in a Secret; at most one of the two."""
 
     version_policy: Literal["Strict", "Minor", "Warn"] = "Minor"
     """Which differences between a model's versions and the image's refuse it, where `spec.model` does not say."""
@@ -48,11 +60,30 @@ class Settings(BaseSettings):
 
     pod_key_file: Path | None = None
 
+    lease_name: str | None = None
+    """Name of the Lease by which replicas elect the one that works; unset: there is one replica, and no election."""
+
+    lease_namespace: str | None = None
+    """Where the Lease is; unset: in the operator's own namespace."""
+
     watch_namespaces: Annotated[tuple[str, ...], NoDecode] = ()
     """Comma-separated; empty watches all namespaces."""
 
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """Of the serving pods."""
+
+    default_requests: Annotated[dict[str, str], NoDecode] = {"cpu": "50m", "memory": "128Mi"}
+    """`name=amount`, comma-separated, or `none`: resources that containers of pods request where `spec.resources` is
+    not set."""
+
+    default_limits: Annotated[dict[str, str], NoDecode] = {"memory": "2Gi"}
+    """The same for their limits."""
+
+    bundle_size_limit: str = "8Gi"
+    """Size of the pods' volume for models, where `spec.storage` does not say: the download and what is made of it."""
+
+    tmp_size_limit: str = "1Gi"
+    """Size of their `/tmp`, where `spec.storage` does not say."""
 
     otlp_endpoint: str | None = None
     """Where the serving pods send traces (OTLP over HTTP); unset sends none."""
@@ -86,7 +117,13 @@ class Settings(BaseSettings):
     resources. Jittered by a tenth."""
 
     prometheus_url: Annotated[str | None, Field(pattern=r"^https?://\S+$")] = None
-    """Where the operator looks up the traffic of canaries and the drift of models, and KEDA the load of models."""
+    """Where the operator looks up the traffic of canaries and the drift of models, and KEDA the load of models. A user
+    and password in it become those of the operator below."""
+
+    prometheus_username: str | None = None
+    """Of the operator itself, for a Prometheus with basic authentication."""
+
+    prometheus_password: SecretStr | None = None
 
     drift_poll_seconds: Annotated[float, Field(gt=0)] = 60.0
     """How often Prometheus is asked about drift: one query a period, whatever the number of models."""
@@ -135,20 +172,55 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("monitoring_labels", mode="before")
+    @field_validator("monitoring_labels", "default_requests", "default_limits", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
+        if value.strip().lower() == "none":
+            return {}
         pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
         if not all(equals for _, equals, _ in pairs):
             raise ValueError("must be name=value, comma-separated")
         return {name.strip(): text.strip() for name, _, text in pairs}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_userinfo(cls, data: dict[str, object]) -> dict[str, object]:
+        """Addresses reach messages, logs and pods: no user or password may be left in one."""
+        data = dict(data)
+        for field, of in (("mlflow_tracking_uri", "mlflow"), ("prometheus_url", "prometheus")):
+            if not isinstance(value := data.get(field), str):
+                continue
+            data[field], username, password = split_userinfo(value)
+            if username is not None and not data.get(f"{of}_username"):
+                data |= {f"{of}_username": username, f"{of}_password": password}
+        return data
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _no_userinfo(cls, value: str | None) -> str | None:
+        if value is not None and split_userinfo(value).url != value:
+            raise ValueError("must have no user and password, which every pod would show; use spec.env for them")
+        return value
+
+    @model_validator(mode="after")
+    def _one_authority(self) -> Self:
+        if self.mlflow_ca_configmap and self.mlflow_ca_secret:
+            raise ValueError("must be at most one of MLFLOW_CA_CONFIGMAP and MLFLOW_CA_SECRET")
+        return self
+
     @property
     def mlflow_auth(self) -> tuple[str, str] | None:
         """User and password."""
         return (self.mlflow_username, secret(self.mlflow_password) or "") if self.mlflow_username else None
+
+    @property
+    def prometheus_auth(self) -> tuple[str, str] | None:
+        """User and password."""
+        if not self.prometheus_username:
+            return None
+        return self.prometheus_username, secret(self.prometheus_password) or ""
 
     @property
     def surroundings(self) -> Surroundings:
@@ -170,9 +242,15 @@ class Settings(BaseSettings):
             image=self.predictor_image,
             tracking_uri=self.mlflow_tracking_uri,
             image_pull_policy=self.image_pull_policy,
+            requests=tuple(sorted(self.default_requests.items())),
+            limits=tuple(sorted(self.default_limits.items())),
+            bundle_size_limit=self.bundle_size_limit,
+            tmp_size_limit=self.tmp_size_limit,
             otlp_endpoint=self.otlp_endpoint,
             trace_sample_ratio=self.trace_sample_ratio,
             mlflow_credentials_secret=self.mlflow_credentials_secret,
+            mlflow_ca_config_map=self.mlflow_ca_configmap,
+            mlflow_ca_secret=self.mlflow_ca_secret,
             egress_ports=self.egress_ports,
             load_key=secret(self.load_key),
             version_policy=self.version_policy,

@@ -1,9 +1,10 @@
 """`spec` of the custom resource. What the CRD's rules say is said here again, for whoever makes one in Python."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from fairlead_operator import contract
 from fairlead_operator.form import Strict
@@ -13,13 +14,31 @@ CACHE_BYTES: Final = 4 * 2**30
 REDIS_URL: Final = r"^rediss?://([^:@/?# ]+@)?([^:@/?#\[\] ]+|\[[0-9a-fA-F:.]+\])(:[1-9][0-9]{0,4})?(/[0-9]{0,3})?$"
 """Without a password, which belongs into a Secret."""
 
+
+def _foreign(labels: Mapping[str, str]) -> Mapping[str, str]:
+    if ours := sorted(name for name in labels if OURS.match(name)):
+        raise ValueError(f"must be labels that the operator does not set itself: {', '.join(ours)}")
+    return labels
+
+
+OURS: Final = re.compile(r"(fairlead\.dev|app\.kubernetes\.io)/")
+"""Labels that selectors and the operator itself rely on begin so."""
+Quantity = str | int
+BYTES: Final = ("memory", "ephemeral-storage")
+FRACTION: Final = re.compile(r"[num]$|[eE]-|^[+-]?[0-9]*\.[0-9]*[1-9][0-9]*$")
+"""Quantities that are fractions of a byte: 512m is half a byte, 512M and 512Mi are what was meant."""
+
 Percent = Annotated[str, Field(pattern=r"^(100(\.0{1,3})?|[0-9]{1,2}(\.[0-9]{1,3})?)$")]
 """0 to 100, as a string, because Kubernetes' API conventions have no floats."""
 
 
 class ModelSource(Strict):
     uri: Annotated[
-        str | None, Field(pattern=r"^(models:/[^/@:]+@[^/@:]+|models:/[^/@:]+/[1-9][0-9]*|runs:/[0-9a-f]{32}/[^/].*)$")
+        str | None,
+        Field(
+            pattern=r"^(models:/[^/@:]+@[^/@:]+|models:/[^/@:]+/[1-9][0-9]*|models:/m-[0-9a-f]{32}"
+            r"|runs:/[0-9a-f]{32}/[^/].*)$"
+        ),
     ] = None
     run_id: Annotated[str | None, Field(pattern=r"^[0-9a-f]{32}$")] = None
     allow_pickle: bool = False
@@ -75,6 +94,61 @@ class Rollout(Strict):
 class Resources(Strict):
     limits: Mapping[str, str | int] = {}
     requests: Mapping[str, str | int] = {}
+
+    @model_validator(mode="after")
+    def _whole_bytes(self) -> Self:
+        for name, amount in (*self.limits.items(), *self.requests.items()):
+            if name in BYTES and FRACTION.search(str(amount)):
+                raise ValueError(f"{name} must be a whole number of bytes, such as 512Mi: {amount} is a fraction")
+        return self
+
+
+class Storage(Strict):
+    """`spec.storage`: sizes of the pods' scratch volumes."""
+
+    bundle_size_limit: Quantity | None = None
+    """What a loader downloads, and the bundle that it makes of it."""
+    tmp_size_limit: Quantity | None = None
+
+
+class Loader(Strict):
+    resources: Resources | None = None
+
+
+class MLflowTrust(Strict):
+    """`spec.mlflow`: authorities that loaders trust MLflow by, with the key `ca.crt`, in the resource's namespace."""
+
+    ca_config_map_name: Annotated[str | None, Field(min_length=1, max_length=253)] = None
+    ca_secret_name: Annotated[str | None, Field(min_length=1, max_length=253)] = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.ca_config_map_name is None) == (self.ca_secret_name is None):
+            raise ValueError("must be exactly one of caConfigMapName and caSecretName")
+        return self
+
+
+class TopologySpreadConstraint(Strict):
+    """As in a pod; the operator adds the selector of the resource's own pods."""
+
+    max_skew: Annotated[int, Field(ge=1)] = 1
+    topology_key: Annotated[str, Field(min_length=1, max_length=317)]
+    when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"] = "ScheduleAnyway"
+    min_domains: Annotated[int | None, Field(ge=1)] = None
+
+    @model_validator(mode="after")
+    def _strict_domains(self) -> Self:
+        if self.min_domains is not None and self.when_unsatisfiable != "DoNotSchedule":
+            raise ValueError("must be whenUnsatisfiable DoNotSchedule where minDomains is set")
+        return self
+
+
+class ServiceSettings(Strict):
+    """`spec.service`: the Service that clients call."""
+
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    annotations: Mapping[str, str] = {}
+    labels: Annotated[Mapping[str, str], AfterValidator(_foreign)] = {}
 
 
 class EnvVar(Strict):
@@ -172,7 +246,16 @@ class Spec(Strict):
     cache: CacheSource | None = None
     auth: Auth | None = None
     tls: Tls | None = None
+    mlflow: MLflowTrust | None = None
+    service: ServiceSettings = ServiceSettings()
     resources: Resources | None = None
+    loader: Loader | None = None
+    storage: Storage | None = None
+    pod_annotations: Mapping[str, str] = {}
+    pod_labels: Annotated[Mapping[str, str], AfterValidator(_foreign)] = {}
+    priority_class_name: Annotated[str | None, Field(min_length=1, max_length=253)] = None
+    topology_spread_constraints: Annotated[tuple[TopologySpreadConstraint, ...] | None, Field(max_length=16)] = None
+    termination_grace_period_seconds: Annotated[int, Field(ge=30, le=3600)] = 30
     node_selector: Mapping[str, str] = {}
     tolerations: tuple[Mapping[str, Any], ...] = ()
     affinity: Mapping[str, Any] | None = None

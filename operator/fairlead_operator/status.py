@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fairlead_operator import drift
-from fairlead_operator.api import STABLE, Condition, Manifest, ModelDeployment, Reason, Status
+from fairlead_operator.api import STABLE, Manifest, ModelDeployment, Reason, Status
 from fairlead_operator.conditions import Finding, merge
 from fairlead_operator.desired import naming
 from fairlead_operator.drift import Judgement, Unknown
@@ -21,6 +21,8 @@ class Obstacle:
     reason: Reason
     message: str
     about: About = "pods"
+    passing: bool = False
+    """Whether the same request may succeed later."""
 
 
 def status(
@@ -40,10 +42,13 @@ def status(
     findings = [_ready(md, plan, seen, verdict), _model_resolved(md, resolution), _up_to_date(verdict)]
     if unscaled or (md.spec.autoscaling and seen.deployment and (not plan.template or plan.template.replicas is None)):
         findings.append(_autoscaled(unscaled))
-    if (drifted := drift.finding(drifts, old.condition(drift.CONDITION))) is not None:
+    known = old.condition(drift.CONDITION) if plan.serving and plan.serving.same(old.serving) else None
+    if (drifted := drift.finding(drifts, known, plan.serving)) is not None:
         findings.append(drifted)
     if beside and not verdict.progress:
-        findings.append(Finding("Stalled", "True", beside[0].reason, beside[0].message))
+        progress = "Reconciling" if all(found.passing for found in beside) else "Stalled"
+        worst = min(beside, key=lambda found: found.passing)
+        findings.append(Finding(progress, "True", worst.reason, worst.message))
     if verdict.progress:
         findings.append(Finding(verdict.progress, "True", verdict.reason, verdict.message))
     deployment = seen.deployment
@@ -58,40 +63,49 @@ def status(
         replicas=deployment.replicas if deployment else 0,
         ready_replicas=deployment.ready if deployment else 0,
         selector=",".join(f"{key}={value}" for key, value in sorted(naming.track_selector(md, STABLE).items())),
-        url=naming.url(md),
+        url=naming.url(md) if seen.reachable else None,
     )
 
 
-def invalid(raw: Manifest, message: str, old: Status, now: datetime) -> Status:
-    """For a stored object that cannot be read: an older schema let it in. What serves goes on serving."""
+def halted(raw: Manifest, reason: Reason, message: str, seen: Observed, old: Status, now: datetime) -> Status:
+    """The status of a resource that cannot be worked on: its stored object cannot be read (an older schema admitted
+    it), or the operator itself failed. Pods keep serving, and Ready still reports whether they do."""
     generation = raw["metadata"].get("generation", 1)
-    kept = [found for found in old.conditions if found.type == "Ready"]
     findings = [
-        *([_again(kept[0])] if kept else [Finding("Ready", "Unknown", Reason.INVALID_SPEC, message)]),
-        Finding("ModelResolved", "Unknown", Reason.INVALID_SPEC, message),
-        Finding("UpToDate", "False", Reason.INVALID_SPEC, message),
-        Finding("Stalled", "True", Reason.INVALID_SPEC, message),
+        _serving(old, seen) or Finding("Ready", "False", reason, message),
+        Finding("ModelResolved", "Unknown", reason, message),
+        Finding("UpToDate", "False", reason, message),
+        Finding("Stalled", "True", reason, message),
     ]
     conditions = merge(old.conditions, findings, generation, now)
     return old.model_copy(update={"observed_generation": generation, "conditions": conditions})
 
 
-def _again(condition: Condition) -> Finding:
-    return Finding(condition.type, condition.status, condition.reason, condition.message)
-
-
 def _obstructed(verdict: Verdict, obstacles: tuple[Obstacle, ...]) -> Verdict:
+    """What cannot pass by itself comes first."""
     if not obstacles:
         return verdict
-    message = "; ".join(obstacle.message for obstacle in obstacles)
-    return Verdict("False", obstacles[0].reason, message, "Stalled")
+    ordered = sorted(obstacles, key=lambda found: found.passing)
+    message = "; ".join(obstacle.message for obstacle in ordered)
+    return Verdict("False", ordered[0].reason, message, "Reconciling" if ordered[0].passing else "Stalled")
+
+
+def _serving(status: Plan | Status, seen: Observed) -> Finding | None:
+    """Ready, if it is true. A pod that answers has loaded and proven its model: one of the candidate's counts too."""
+    serving = status.serving
+    deployed = [found for found in (serving, status.candidate) if found]
+    if serving is None or not seen.reachable or not seen.available(*(found.revision for found in deployed)):
+        return None
+    return Finding("Ready", "True", Reason.SERVING, f"{describe(serving)} answers.")
 
 
 def _ready(md: ModelDeployment, plan: Plan, seen: Observed, verdict: Verdict) -> Finding:
-    """A pod that answers has loaded and proven its model, so one of the candidate's counts too."""
     deployed = [found for found in (plan.serving, plan.candidate) if found]
-    if plan.serving and seen.available(*(found.revision for found in deployed)):
-        return Finding("Ready", "True", Reason.SERVING, f"{describe(plan.serving)} answers.")
+    if (serving := _serving(plan, seen)) is not None:
+        return serving
+    if plan.serving and not seen.reachable:
+        reason = verdict.reason if verdict.progress else Reason.STARTING
+        return Finding("Ready", "False", reason, f"No Service leads to {describe(plan.serving)}: {verdict.message}")
     wanted = md.spec.replicas if md.spec.replicas is not None else (seen.deployment.wanted if seen.deployment else 1)
     if verdict.progress == "Stalled" or (verdict.progress and not deployed):
         return Finding("Ready", "False", verdict.reason, verdict.message)
@@ -115,7 +129,8 @@ def _model_resolved(md: ModelDeployment, resolution: Resolution) -> Finding:
 def _autoscaled(unscaled: tuple[Obstacle, ...]) -> Finding:
     """There only where pods are scaled, or should be. What the autoscaler itself meets with is on its own object."""
     if unscaled:
-        return Finding("Autoscaled", "False", unscaled[0].reason, unscaled[0].message)
+        worst = min(unscaled, key=lambda found: found.passing)
+        return Finding("Autoscaled", "False", worst.reason, worst.message)
     return Finding("Autoscaled", "True", Reason.AUTOSCALER_IN_PLACE, "An autoscaler sets the number of pods.")
 
 

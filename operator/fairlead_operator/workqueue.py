@@ -19,6 +19,11 @@ Process = Callable[[K], Awaitable[float | None]]
 class RetryError(Exception):
     """An expected failure, of something outside: logged in one line. Any other exception is a bug and logged whole."""
 
+    def __init__(self, message: str, within: float | None = None) -> None:
+        """`within`: seconds by which the key has to be worked on again, however often it has failed."""
+        super().__init__(message)
+        self.within = within
+
 
 class WorkQueue(Generic[K]):
     def __init__(self, first_delay: float = 0.5, longest_delay: float = 300.0, seed: int | None = None) -> None:
@@ -61,12 +66,14 @@ class WorkQueue(Generic[K]):
             timer.cancel()
         self._timers[key] = loop.call_at(when, self._due, key)
 
-    def failed(self, key: K) -> float:
-        """Queues a key that failed; returns the delay in seconds: doubled at each failure in a row, and jittered."""
+    def failed(self, key: K, within: float | None = None) -> float:
+        """Queues a key that failed; returns the delay in seconds: doubled at each failure in a row, and jittered, but
+        at most `within`."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         delay = min(self._first_delay * 2.0 ** min(failures, 30), self._longest_delay)
         delay *= self._random.uniform(0.5, 1.0)
+        delay = delay if within is None else min(delay, within)
         self.add_after(key, delay)
         return delay
 
@@ -120,7 +127,8 @@ class WorkQueue(Generic[K]):
             try:
                 again = await process(key)
             except RetryError as error:
-                logger.warning("%s; again in %.1f s", error, self.failed(key), extra={"key": str(key)})
+                delay = self.failed(key, error.within)
+                logger.warning("%s; again in %.1f s", error, delay, extra={"key": str(key)})
             except Exception:
                 logger.exception("Failed; again in %.1f s", self.failed(key), extra={"key": str(key)})
             else:

@@ -25,6 +25,7 @@ from pydantic import ValidationError  # noqa: E402
 from fairlead_service.app import create_app  # noqa: E402
 from fairlead_service.following import StaleError  # noqa: E402
 from fairlead_service.observability import logs  # noqa: E402
+from fairlead_service.patterns import message  # noqa: E402
 from fairlead_service.protocol import protocol  # noqa: E402
 from fairlead_service.server import Server  # noqa: E402
 from fairlead_service.settings import Settings  # noqa: E402
@@ -39,14 +40,24 @@ def main() -> int:
         for item in error.errors(include_url=False, include_input=False):
             name = ".".join(str(part) for part in item["loc"]).upper()
             known = name if name.startswith("MLFLOW") else f"FAIRLEAD_{name}"
-            logs.error(f"setting {known}: {item['msg']}" if name else f"settings: {item['msg']}")
+            logs.error(f"setting {known}: {message(item)}" if name else f"settings: {message(item)}")
         return 2
     logs.configure(settings.log_level, f"fairlead-{settings.role}")
-    taken = _early or _listen(settings.host, settings.port, "FAIRLEAD_PORT")
+    taken = _early or _socket(settings)
     secure = None if settings.tls_cert_file is None else _listen(settings.host, settings.tls_port, "FAIRLEAD_TLS_PORT")
     if taken is None or (secure is None and settings.tls_cert_file is not None):
         return 1
     return _serve(settings, taken, secure)
+
+
+def _socket(settings: Settings) -> socket.socket | None:
+    if settings.listen_fd is None:
+        return _listen(settings.host, settings.port, "FAIRLEAD_PORT")
+    try:
+        return listening.inherited(settings.listen_fd)
+    except OSError as error:
+        logs.error(f"FAIRLEAD_LISTEN_FD: {error}; hand on a socket that listens, or leave it out")
+        return None
 
 
 def _listen(host: str, port: int, setting: str) -> socket.socket | None:

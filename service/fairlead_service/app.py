@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fairlead_service import contract, errors, termination
+from fairlead_service import addresses, contract, errors, patterns, termination
 from fairlead_service.access.gate import access
 from fairlead_service.api import (
     algorithms,
@@ -43,14 +43,16 @@ from fairlead_service.api.train_request import from_pydantic
 from fairlead_service.compression import Compressed
 from fairlead_service.errors import Problem
 from fairlead_service.following import follow
+from fairlead_service.head_requests import HeadRequests, allowed
 from fairlead_service.inference.admission import Admission
 from fairlead_service.inference.batcher import Batcher
+from fairlead_service.inference.decoder_process import DecoderProcess
 from fairlead_service.inference.engine import Engine
 from fairlead_service.jobs import Children, Lane
 from fairlead_service.models import store
 from fairlead_service.models.bundle import BundleError
 from fairlead_service.models.slot import ModelError, Slot
-from fairlead_service.observability import logs
+from fairlead_service.observability import logs, stalls
 from fairlead_service.observability.metrics import Metrics
 from fairlead_service.observability.middleware import Observed
 from fairlead_service.observability.requests import Observer
@@ -108,6 +110,7 @@ def create_app(settings: Settings, *, commands: Commands | None = None, tracing:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_middleware(Compressed)
+    app.add_middleware(HeadRequests)
     app.add_middleware(Observed, observer=services.observer)  # outermost
     for raw in (predict, infer_v2, invocations):
         app.mount_raw(raw.routes(services))
@@ -177,7 +180,7 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         settings=settings,
         commands=commands,
         slot=slot,
-        engine=Engine(slot, batcher, tracing),
+        engine=Engine(slot, batcher, tracing, measured.extra_columns),
         trainings=Lane("training", settings.train_queue),
         loads=Lane("load", settings.load_queue),
         children=Children(environment),
@@ -186,8 +189,10 @@ def _services(settings: Settings, commands: Commands, tracing: Tracing) -> Servi
         drain=drain,
         observer=Observer(measured, tracing, drain),
         admission=Admission(settings.max_in_flight, measured.shed),
+        decoder=DecoderProcess(environment),
         threads=threads,
         catalogue=algorithms.Catalogue(),
+        document=docs.Document(),
         registry=Registry(environment, measured.mlflow_call),
         access=access(settings),
         certificates=_certificates(settings),
@@ -201,13 +206,15 @@ def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextMan
             await _start_predictor(services)
         else:
             await _start_api(services)
-        if services.sources:
-            services.spawn(follow(services.sources))
+        services.spawn(stalls.sample(services.metrics.stall))
+        for source in services.sources:
+            services.spawn(follow(source))
         try:
             yield
         finally:
             await services.close()
             services.threads.shutdown(wait=False, cancel_futures=True)
+            services.decoder.close()
             await asyncio.to_thread(services.tracing.close)
 
     return lifespan
@@ -224,7 +231,8 @@ def _environment(settings: Settings) -> dict[str, str]:
     their own."""
     own = (contract.ENV_LOAD_TOKEN, "OTEL_SERVICE_NAME")
     inherited = {name: value for name, value in os.environ.items() if name not in own}
-    return {**inherited, contract.ENV_TRACKING_URI: settings.tracking_uri}
+    told = {**inherited, contract.ENV_TRACKING_URI: settings.tracking_uri}
+    return {**told, **addresses.apart(told)}
 
 
 async def _start_predictor(services: Services) -> None:
@@ -288,7 +296,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 async def _validation(request: Request, error: Exception) -> Response:
     """FastAPI's own findings, which start with `path`, `query` or `body`, in the form of ours."""
     assert isinstance(error, RequestValidationError)
-    found = [(tuple(item["loc"]), str(item["msg"])) for item in error.errors()]
+    found = [(tuple(item["loc"]), patterns.message(item)) for item in error.errors()]
     return await _problem(request, from_pydantic(found))
 
 
@@ -297,9 +305,9 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path[:200]
     if error.status_code == errors.MethodNotAllowed.status:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        detail = f"{path} does not take {request.method[:20]}; send {allowed}"
-        return await _problem(request, errors.MethodNotAllowed(detail, headers=error.headers))
+        found = allowed((error.headers or {}).get("Allow", ""))
+        detail = f"{path} does not take {request.method[:20]}; send {found}"
+        return await _problem(request, errors.MethodNotAllowed(detail, headers={"Allow": found}))
     if error.status_code == errors.NotFound.status:
         return await _problem(request, errors.NotFound(f"there is no {path}; /docs lists what there is"))
     logs.error(f"unexpected HTTP exception {error.status_code}", error)

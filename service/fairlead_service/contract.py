@@ -132,6 +132,8 @@ class TrainingReason(StrEnum):
     """Any other field of the request."""
     TRACKING_SERVER_UNAVAILABLE = "TrackingServerUnavailable"
     """MLflow does not answer; worth trying again."""
+    DISK_FULL = "DiskFull"
+    """There is no space for the files of the training; may pass."""
     CANCELLED = "Cancelled"
     """The trainer was told to stop (SIGTERM); its MLflow run is KILLED."""
     TRAINING_FAILED = "TrainingFailed"

@@ -4,7 +4,9 @@ A class carries its status, slug and title, and describes itself for OpenAPI; an
 and what to send instead. Whatever is not a `Problem` is a bug and answered as `InternalError` without its text.
 """
 
-from collections.abc import Mapping, Sequence
+import errno
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
 import orjson
@@ -208,6 +210,10 @@ class TrainingFailed(Problem):
     status, slug, title = 500, "training-failed", "The training failed"
 
 
+class TransferCodingUnsupported(Problem):
+    status, slug, title = 501, "transfer-coding-unsupported", "The body's transfer coding is not supported"
+
+
 class NoModel(Problem):
     status, slug, title = 503, "no-model", "No model is loaded"
 
@@ -232,6 +238,22 @@ class ChildTimedOut(Problem):
     status, slug, title = 504, "timed-out", "The work took longer than it may"
 
 
+class DiskFull(Problem):
+    status, slug, title = 507, "disk-full", "The server's disk is full"
+
+
+@contextmanager
+def disk() -> Iterator[None]:
+    """Raises DiskFull where the system says that there is no space."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        detail = "there is no space in FAIRLEAD_DATA_DIR or the temporary directory; send it again later, or make room"
+        raise DiskFull(detail, headers={"Retry-After": "60"}) from error
+
+
 BODY_PROBLEMS: Final = (MalformedBody, BodyTimeout, BodyTooLarge, UnsupportedMediaType, InvalidInput, InternalError)
 """What any route that reads a JSON body may answer."""
 
@@ -250,6 +272,7 @@ _BY_REASON: Final[Mapping[str, type[Problem]]] = {
     "UnknownAlgorithm": UnknownAlgorithm,
     "InvalidHyperparameter": InvalidHyperparameter,
     "InvalidData": InvalidData,
+    "DiskFull": DiskFull,
     "Cancelled": TrainingCancelled,
     "TrainingFailed": TrainingFailed,
 }

@@ -1,5 +1,6 @@
 """What is raised when a model cannot be had: by the loader, and by whoever asks MLflow."""
 
+from fairlead_service.addresses import shown
 from fairlead_service.contract import FailureReason
 
 
@@ -7,9 +8,9 @@ class LoadError(Exception):
     """A model could not be loaded, for a reason the operator and the server act on."""
 
     def __init__(self, reason: FailureReason, message: str) -> None:
-        super().__init__(message)
+        super().__init__(shown(message))
         self.reason = reason
-        self.message = message
+        self.message = shown(message)
 
 
 def not_found(message: str) -> LoadError:

@@ -3,7 +3,6 @@ identity provider's new keys at its own address."""
 
 import asyncio
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -37,15 +36,14 @@ def stamp(path: Path) -> Stamp | None:
     return (status.st_mtime_ns, status.st_ino, status.st_size)
 
 
-async def follow(sources: Sequence[Source], seconds: float = POLL_SECONDS) -> None:
-    """For ever."""
+async def follow(source: Source, seconds: float = POLL_SECONDS) -> None:
+    """For ever. Each source has a task of its own: one that takes long keeps no other from being read."""
     while True:
         await asyncio.sleep(seconds)
-        for source in sources:
-            try:
-                if await asyncio.to_thread(source.refresh):
-                    logs.event("log", f"{source.name} were read again")
-            except StaleError as error:
-                logs.error(f"the {source.name} of before stay in use: {error}")
-            except Exception as error:
-                logs.error(f"a bug: {source.name} can't be read again", error)
+        try:
+            if await asyncio.to_thread(source.refresh):
+                logs.event("log", f"{source.name} were read again")
+        except StaleError as error:
+            logs.error(f"the {source.name} of before stay in use: {error}")
+        except Exception as error:
+            logs.error(f"a bug: {source.name} can't be read again", error)

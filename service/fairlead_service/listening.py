@@ -26,9 +26,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def inherited(descriptor: int) -> socket.socket:
+    """The socket of a file descriptor that whoever started this process has opened. Raises OSError, if it is none that
+    listens."""
+    found = socket.socket(fileno=descriptor)
+    if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        found.detach()
+        raise OSError(f"file descriptor {descriptor} is no socket that listens")
+    return found
+
+
 def early(environment: Mapping[str, str]) -> socket.socket | None:
     """The socket that the settings will ask for; None if it can't be had, which is said when there is a log."""
     try:
+        if descriptor := environment.get("FAIRLEAD_LISTEN_FD"):
+            return inherited(int(descriptor))
         return listen(
             environment.get("FAIRLEAD_HOST") or contract.ALL_ADDRESSES,
             int(environment.get("FAIRLEAD_PORT") or contract.HTTP_PORT),

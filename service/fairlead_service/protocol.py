@@ -8,6 +8,8 @@ does not read its answer. Here the server looks at its connections once a second
 
 Limits. Heads and trailers are bounded; nothing more is read from a client that pipelines while its requests wait.
 
+Heads. What proxies read in different ways is refused (`request_head`).
+
 Order. What is no HTTP is answered after the requests before it. An offer to upgrade (Java's client offers HTTP/2 with
 its first request) is passed over; uvicorn would drop the request's body. Of a lost connection every request is told.
 """
@@ -26,10 +28,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from fairlead_service import errors
 from fairlead_service.errors import Problem
 from fairlead_service.observability import logs
+from fairlead_service.request_head import problem_of
 
 HEAD_BYTES: Final = 2**16
 """Most of a head, a trailer or a chunk's framing, beyond the segment in which it began."""
 _EXPIRES: Final = "fairlead.connection_expires"
+HEADERS: Final = "fairlead.headers"
+"""In a request's scope: its headers by their names."""
 _JITTER: Final = 0.2
 _AT_REST: Final = ("first byte", "next request")
 _UPGRADE: Final = (b"upgrade", b"http2-settings")
@@ -62,6 +67,8 @@ class Protocol(HttpToolsProtocol):
     expires = float("inf")
     running: RequestResponseCycle | None = None
     """The request that is being answered, or was last; those behind it are in the pipeline."""
+    _wrong_head: Problem | None = None
+    """Of the request whose head is being read."""
     _refusal: Problem | None = None
     """Told when the requests before it are answered."""
     _requests = 0
@@ -89,7 +96,7 @@ class Protocol(HttpToolsProtocol):
         try:
             self._feed(data)
         except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            self._refuse(self._wrong_head or errors.MalformedRequest("Invalid HTTP request received. Send HTTP/1.1."))
             return
         cycle = self.cycle
         if cycle is None or cycle.more_body or cycle.scope is not self.scope:
@@ -99,6 +106,13 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self._requests += 1
         self.scope[_EXPIRES] = self.expires  # type: ignore[typeddict-unknown-key]
+
+    def on_headers_complete(self) -> None:
+        known = self.scope[HEADERS] = dict(self.headers)  # type: ignore[typeddict-unknown-key]
+        self._wrong_head = problem_of(self.headers, known, self.parser.get_http_version())
+        if self._wrong_head is not None:
+            raise httptools.HttpParserError(self._wrong_head.detail)
+        super().on_headers_complete()
 
     # What uvicorn calls:
     def on_response_complete(self) -> None:
@@ -111,9 +125,6 @@ class Protocol(HttpToolsProtocol):
         elif self._refusal is not None:
             self._answer(self._refusal)
         # uvicorn would set a timer for the next request, and end it with the next: `look` does without
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(errors.MalformedRequest(f"{msg} Send HTTP/1.1."))
 
     def _should_upgrade(self) -> bool:
         return True  # so that uvicorn leaves the request to `_feed`

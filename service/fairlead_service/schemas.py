@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from fairlead_service import patterns
 from fairlead_service.contract import FailureReason
 from fairlead_service.models.bundle import Label, Proof
 
-RUN_ID_PATTERN = r"^[0-9a-f]{32}$"
-ModelName = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=r"^[^/:\x00-\x1f\x7f]+$")]
-Alias = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=r"^[A-Za-z0-9_-]+$")]
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=patterns.MODEL_NAME)]
+Alias = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=patterns.ALIAS)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=250)]
 
 _RUN_ID = "6f2c1d0e9b3a4c5d8e7f60718293a4b5"

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, model_validator
 
+from fairlead_service import patterns
 from fairlead_service.contract import SEMANTIC_VERSION_TAG
 from fairlead_service.schemas import Answer, Request, Text
 from fairlead_service.schemas_train import SemanticVersion
 
-VersionNumber = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,9}$")]
+VersionNumber = Annotated[str, StringConstraints(pattern=patterns.VERSION_NUMBER)]
 Value = Annotated[str, StringConstraints(max_length=5000)]
 
 

@@ -5,20 +5,17 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from fairlead_service import patterns
 from fairlead_service.errors import FieldError
 from fairlead_service.models.bundle import Label
 from fairlead_service.schemas import Alias, Answer, ModelName, Request, Text
 
-SemanticVersion = Annotated[
-    str,
-    StringConstraints(
-        max_length=100,
-        # semver.org, version 2.0.0, without what makes it remember its groups
-        pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z.-]+)?$",
-    ),
-]
+_RESERVED = ("mlflow.", "fairlead.")
+_OF_USERS = frozenset({"mlflow.note.content"})
+"""The description of a run."""
+SemanticVersion = Annotated[str, StringConstraints(max_length=100, pattern=patterns.SEMANTIC_VERSION)]
 
 
 class Range(Request):
@@ -76,6 +73,16 @@ class TrainOptions(Request):
     tags: dict[Text, Annotated[str, StringConstraints(max_length=5000)]] = Field(
         default_factory=dict, max_length=100, description="Of the MLflow run"
     )
+
+    @field_validator("tags")
+    @classmethod
+    def _not_reserved(cls, tags: dict[str, str]) -> dict[str, str]:
+        """What MLflow and Fairlead write themselves says who trained, and below which run: nobody else may say it."""
+        own = next((name for name in tags if name.startswith(_RESERVED) and name not in _OF_USERS), None)
+        if own is not None:
+            raise ValueError(f"{own[:100]!r} is reserved: tags of mlflow. and fairlead. are written by the server")
+        return tags
+
     model_name: ModelName | None = Field(default=None, description="Registers the model as a new version of this one")
     alias: Alias | None = Field(default=None, description="Points this alias at the new version; needs `model_name`")
     semantic_version: SemanticVersion | None = Field(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from fairlead_service import contract
+from fairlead_service import contract, patterns
 from fairlead_service.access.provider import trustworthy
 from fairlead_service.access.roles import Role
 
@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     """Address to listen on. All of them by default, as pods need; `127.0.0.1` on a workstation."""
     port: Annotated[int, Field(ge=0, le=65535)] = contract.HTTP_PORT
     """Port to listen on; 0 takes a free one and logs it."""
+    listen_fd: Annotated[int, Field(ge=0)] | None = None
+    """File descriptor of a socket that listens already, in place of `host` and `port`: for a program that has to be
+    sure of the port before it starts the server."""
     tls_cert_file: Path | None = None
     """Serve TLS on `tls_port`, with this certificate chain (PEM). Read again when it changes. `port` stays as it is for
     probes, metrics and the operator, and for nobody else."""
@@ -49,9 +52,10 @@ class Settings(BaseSettings):
 
     tracking_uri: str = Field(
         default="http://127.0.0.1:5000",
+        repr=False,
         validation_alias=AliasChoices(contract.ENV_TRACKING_URI, "tracking_uri"),
     )
-    """The MLflow server of the child processes; the server itself never talks to it."""
+    """MLflow's server, as the child processes are told. A user and a password in it are taken out (`addresses`)."""
 
     bundle_dir: Path | None = None
     """Role predictor: where the loader wrote the bundle. Required there, not used by role api."""
@@ -91,13 +95,14 @@ class Settings(BaseSettings):
     load_token: SecretStr | None = None
     """The bearer token that loading another model and reading samples ask for; unset: nobody is asked for one. Where
     clients are asked who they are, it opens `/model/info` and `/predict`, too: it is the operator's."""
-    load_token_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    load_token_sha256: Annotated[str, Field(pattern=patterns.SHA256)] | None = None
     """The same by its digest, in hexadecimal digits: what may be read by everybody who can see the pod."""
 
     max_body_bytes: Annotated[int, Field(gt=0)] = 16 * 2**20
     """Longest body of `/predict`; a longer one is refused while it is being read."""
     max_train_body_bytes: Annotated[int, Field(gt=0)] = 32 * 2**20
-    """Longest body of `/train`. Parsing holds the interpreter for about 10 ms per MiB: larger data belong in MLflow."""
+    """Longest body of `/train`. One of more than 256 KiB is parsed by a process of its own: larger data belong in
+    MLflow."""
     max_upload_bytes: Annotated[int, Field(gt=0)] = 256 * 2**20
     """Longest body of `/train` with a CSV or Parquet file, and longest file fetched from MLflow. It is kept on disk."""
     max_batch_rows: Annotated[int, Field(gt=0)] = 10_000
@@ -106,6 +111,10 @@ class Settings(BaseSettings):
     """Most rows in one `/train`."""
     max_train_columns: Annotated[int, Field(gt=0)] = 10_000
     """Most columns of one `/train`."""
+    max_train_estimators: Annotated[int, Field(gt=0)] = 10_000
+    """Most trees, or other estimators, of one ensemble in `/train` (`n_estimators`)."""
+    max_train_iterations: Annotated[int, Field(gt=0)] = 100_000
+    """Most iterations of one fit in `/train` (`max_iter`)."""
     body_timeout_seconds: Annotated[float, Field(gt=0)] = 30
     """How long a client may take to send a body."""
     upload_timeout_seconds: Annotated[float, Field(gt=0)] = 600

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Final
 
+from fairlead_service.addresses import shown
 from fairlead_service.contract import FailureReason
 
 MAX_BYTES: Final = 4096
@@ -16,7 +17,7 @@ MAX_BYTES: Final = 4096
 def message(reason: FailureReason, text: str, run_id: str | None = None) -> bytes:
     """`{"reason": …, "message": …}`, with a `run_id` where it is known, in at most 4096 bytes; a longer text loses its
     end, never the JSON's."""
-    known = {"run_id": run_id} if run_id else {}
+    known, text = {"run_id": run_id} if run_id else {}, shown(text)
     while len(encoded := json.dumps({"reason": reason, "message": text, **known}).encode()) > MAX_BYTES:
         excess = len(encoded) - MAX_BYTES
         text = text[: len(text) - max(1, excess // 12) - 1].rstrip("…") + "…"

@@ -9,11 +9,13 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 
+from fairlead_service import addresses
 from fairlead_service.contract import SEMANTIC_VERSION_TAG
 from fairlead_service.failures import LoadError, not_found, unavailable
 from fairlead_service.observability import stages
@@ -35,9 +37,10 @@ class TrackingServer:
     """Where MLflow is and how to be let in."""
 
     url: str
+    """Without credentials: it is in messages and spans."""
     username: str | None = None
-    password: str | None = None
-    token: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
     insecure_tls: bool = False
     server_certificate: str | None = None
     """Path of a CA bundle, for servers with a certificate of one's own."""
@@ -45,14 +48,23 @@ class TrackingServer:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "TrackingServer":
-        """Raises LoadError(TrackingServerUnavailable) if the URI is missing or is not http(s)."""
-        url = environment.get("MLFLOW_TRACKING_URI", "").rstrip("/")
-        if not url.startswith(("http://", "https://")):
-            raise unavailable(f"MLFLOW_TRACKING_URI must be the http(s) address of an MLflow server, not {url!r}")
+        """Credentials in the URI are taken out of it. Raises LoadError(TrackingServerUnavailable) if the URI is missing
+        or is no http(s) address."""
+        environment = {**environment, **addresses.apart(environment)}
+        url = environment.get(addresses.TRACKING_URI, "").rstrip("/")
+        try:
+            if urlsplit(url).scheme not in ("http", "https") or not httpx.URL(url).host:
+                raise ValueError
+        except (ValueError, httpx.InvalidURL):
+            found = "" if "@" in url else f", not {url.partition('?')[0]!r}"
+            raise unavailable(
+                f"{addresses.TRACKING_URI} must be the http(s) address of an MLflow server{found}; a password belongs "
+                f"into {addresses.TRACKING_PASSWORD}"
+            ) from None
         return cls(
             url=url,
-            username=environment.get("MLFLOW_TRACKING_USERNAME"),
-            password=environment.get("MLFLOW_TRACKING_PASSWORD"),
+            username=environment.get(addresses.TRACKING_USERNAME),
+            password=environment.get(addresses.TRACKING_PASSWORD),
             token=environment.get("MLFLOW_TRACKING_TOKEN"),
             insecure_tls=environment.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("1", "true"),
             server_certificate=environment.get("MLFLOW_TRACKING_SERVER_CERT_PATH"),
@@ -87,6 +99,7 @@ class TrackingClient:
     ) -> None:
         auth = (server.username, server.password or "") if server.username else None
         headers = {"Authorization": f"Bearer {server.token}"} if server.token and auth is None else {}
+        self.server = server
         self.url = server.url
         self._pause = pause
         self._attempts = attempts
@@ -163,7 +176,18 @@ class TrackingClient:
         said, code = _said(response)
         if response.status_code in RETRIED_STATUS:
             raise _RetriedStatusError(f"{response.status_code} {said}", _retry_after(response))
+        if response.is_redirect:
+            raise self._moved(response)
         raise self._refusal(response.status_code, said, code)
+
+    def _moved(self, response: httpx.Response) -> LoadError:
+        """A redirect is not followed: credentials were meant for the address that was set."""
+        target = addresses.shown(response.headers.get("location", ""))[:300].partition("?")[0]
+        where = f"to {target}" if target else "without saying where to"
+        return unavailable(
+            f"MLflow at {self.url} answers {response.status_code} and redirects {where}; set MLFLOW_TRACKING_URI to "
+            "the address that answers itself (https, or past a login page)"
+        )
 
     def _refusal(self, status: int, said: str, code: str | None) -> LoadError:
         if status in (400, 404) and code is not None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from fairlead_service.addresses import shown
 from fairlead_service.observability.form import encode, line
 
 CacheOutcome = Literal["hit", "miss", "stored", "corrupt", "error", "unavailable"]
@@ -93,5 +94,7 @@ def as_line(message: Progress | Result | Failure, service: str, now: float) -> b
     level = logging.ERROR if isinstance(message, Failure) else logging.INFO
     if isinstance(message, Progress):
         level = message.level
+    if not isinstance(message, Result):
+        message = message.model_copy(update={"message": shown(message.message)})
     form = line(now, level, message.kind, "done", service, "fairlead")
     return encode(form | message.model_dump(exclude_none=True))

@@ -56,9 +56,15 @@ def test_only_the_operator_has_a_token(helm: Helm, profile: str) -> None:
 
 @everywhere
 def test_rights_are_the_operators_own_rules(helm: Helm, profile: str) -> None:
+    """And, in its own namespace, its one Lease: the role of that has no other resource."""
     rules = yaml.safe_load((ROOT / "manifests/operator-rules.yaml").read_text())["rules"]
     for manifest in render(helm, profile):
-        if manifest["kind"] in ("Role", "ClusterRole") and "modeldeployments" not in manifest["metadata"]["name"]:
+        name = manifest["metadata"]["name"]
+        if manifest["kind"] == "Role" and name.endswith("-lease"):
+            assert manifest["metadata"]["namespace"] == "fairlead"
+            assert {resource for rule in manifest["rules"] for resource in rule["resources"]} == {"leases"}
+            assert all(rule["verbs"] == ["create"] or rule.get("resourceNames") for rule in manifest["rules"])
+        elif manifest["kind"] in ("Role", "ClusterRole") and "modeldeployments" not in name:
             assert manifest["rules"] == rules, identity(manifest)
 
 
@@ -73,8 +79,9 @@ def test_watching_some_namespaces_needs_no_cluster_role(helm: Helm) -> None:
     manifests = render(helm, "namespaced")
     assert not [one for one in manifests if one["kind"].startswith("Cluster")]
     for kind in ("Role", "RoleBinding"):
-        names = {one["metadata"]["namespace"] for one in manifests if one["kind"] == kind}
-        assert names == {"team-a", "team-a-staging"}
+        found = [one["metadata"] for one in manifests if one["kind"] == kind]
+        watching = {one["namespace"] for one in found if not one["name"].endswith("-lease")}
+        assert watching == {"team-a", "team-a-staging"}
     for binding in (one for one in manifests if one["kind"] == "RoleBinding"):
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "team-a-operator", "namespace": "fairlead"}]
 

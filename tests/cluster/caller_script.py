@@ -7,11 +7,13 @@ import http.client
 import json
 import ssl
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 Answer = list[Any]
+RETRIES = 3
 TOKEN, PKI = Path("/token/token"), Path("/pki")
 
 
@@ -26,8 +28,14 @@ def ask(connection: http.client.HTTPConnection, body: str, credential: str | Non
     headers = {"Content-Type": "application/json"}
     if credential is not None:
         headers["Authorization"] = f"Bearer {credential}"
-    connection.request("POST", "/predict", body, headers)
-    answer = connection.getresponse()
+    for left in reversed(range(RETRIES + 1)):
+        connection.request("POST", "/predict", body, headers)
+        answer = connection.getresponse()
+        wait = answer.headers.get("Retry-After")
+        if not left or answer.status != 503 or wait is None:
+            break
+        answer.read()
+        time.sleep(float(wait))  # as the server asks: it may not have the identity provider's keys yet
     return [answer.status, json.loads(answer.read()).get("run_id")]
 
 

@@ -93,7 +93,7 @@ class Namespace:
 
     @contextmanager
     def load(
-        self, name: str, awaited_run: str, *bodies: str, rate: int = 150, limit_seconds: int = 120
+        self, name: str, awaited_run: str, *bodies: str, rate: int = 150, limit_seconds: int = 480
     ) -> Iterator["Load"]:
         """Starts a pod in this namespace that sends `rate` requests a second to the model's Service, the bodies in
         turn, until the awaited run alone answers or somebody stops it."""

@@ -15,6 +15,14 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "alias": {"model": {"uri": "models:/fraud@champion"}},
     "version": {"model": {"uri": "models:/my fraud model/12"}},
     "run with a path": {"model": {"uri": f"runs:/{RUN}/some/model"}},
+    "run with a slash at the end": {"model": {"uri": f"runs:/{RUN}/model/"}},
+    "logged model": {"model": {"uri": f"models:/m-{RUN}"}},
+    "whole bytes": {
+        "resources": {
+            "limits": {"memory": "1.5Gi", "cpu": "500m", "ephemeral-storage": "1e9"},
+            "requests": {"memory": 536870912, "ephemeral-storage": "0.5Gi"},
+        }
+    },
     "Redis by TLS": {"cache": {"redis": {"url": "rediss://u@[::1]:6380/1"}, "secretName": "s", "signed": True}},
     "a claim": {"cache": {"persistentVolumeClaim": {"claimName": "c"}}},
     "no cache": {"cache": {"enabled": False}},
@@ -45,6 +53,17 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "serviceAccountName": "reader",
         "suspend": True,
         "historyLimit": 0,
+        "podLabels": {"team": "risk"},
+        "podAnnotations": {"sidecar.istio.io/inject": "false"},
+        "priorityClassName": "high",
+        "topologySpreadConstraints": [
+            {"topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule", "minDomains": 2}
+        ],
+        "terminationGracePeriodSeconds": 300,
+        "service": {"type": "LoadBalancer", "annotations": {"a": "b"}, "labels": {"a": "b"}},
+        "loader": {"resources": {"limits": {"memory": "4Gi"}}},
+        "storage": {"bundleSizeLimit": "20Gi", "tmpSizeLimit": 1000000},
+        "mlflow": {"caConfigMapName": "ca"},
     },
 }
 
@@ -79,6 +98,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "too much": ({"rollout": {"maxDisagreementPercent": "101"}}, "must be a number from 0 to 100 in quotes"),
     "empty slo": ({"slo": {}}, "should have at least 1 propert"),
     "no time": ({"rollout": {"progressDeadlineSeconds": 1}}, "greater than or equal to 5"),
+    "half a byte": ({"resources": {"limits": {"memory": "512m"}}}, "must be a whole number of bytes of memory"),
+    "half a byte of disk": (
+        {"resources": {"requests": {"ephemeral-storage": "0.5"}}},
+        "must be a whole number of bytes of ephemeral-storage",
+    ),
+    "short logged model": ({"model": {"uri": "models:/m-abc"}}, "models:/m-ID"),
     "amount": ({"resources": {"limits": {"cpu": "much"}}}, "spec.resources.limits.cpu"),
     "no cache": ({"cache": {}}, "must be exactly one of persistentVolumeClaim and redis"),
     "two caches": (
@@ -95,6 +120,21 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         'supported values: "predict", "admin"',
     ),
     "TLS of nobody": ({"tls": {}}, "spec.tls.secretName: Required value"),
+    "our label": ({"podLabels": {"fairlead.dev/track": "x"}}, "must be labels that the operator does not set itself"),
+    "a selector's label": (
+        {"service": {"labels": {"app.kubernetes.io/name": "x"}}},
+        "must be labels that the operator does not set itself",
+    ),
+    "service of no kind": ({"service": {"type": "ExternalName"}}, "supported values"),
+    "too little grace": ({"terminationGracePeriodSeconds": 5}, "greater than or equal to 30"),
+    "two authorities": (
+        {"mlflow": {"caConfigMapName": "a", "caSecretName": "b"}},
+        "must be exactly one of caConfigMapName and caSecretName",
+    ),
+    "domains by the way": (
+        {"topologySpreadConstraints": [{"topologyKey": "zone", "minDomains": 2}]},
+        "must be whenUnsatisfiable DoNotSchedule where minDomains is set",
+    ),
     "unknown field": ({"canary": {}}, 'unknown field "spec.canary"'),
 }
 
@@ -118,6 +158,15 @@ def test_refuses_and_says_what_must_be(api: Api, case: str) -> None:
 
     assert answer.status_code in (400, 422)
     assert message in answer.json()["message"]
+
+
+def test_it_is_found_by_its_short_names_and_by_what_serves(api: Api, plane: ControlPlane, namespace: str) -> None:
+    for name in ("one", "other"):
+        api.create("md", md(namespace, name, RUN if name == "one" else "f" * 32))
+    for short in ("mdeploy", "md"):
+        selector = f"--field-selector=spec.model.runID={RUN}"
+        found = plane.kubectl("get", short, "--namespace", namespace, selector, "--output", "name")
+        assert found.split() == ["modeldeployment.fairlead.dev/one"]
 
 
 def test_the_definition_stays_small(plane: ControlPlane) -> None:

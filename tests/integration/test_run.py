@@ -11,6 +11,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from examples.breast_cancer import DATA, read_data
+from tools import ports
 from tools.localcluster.controlplane import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple["subproc
         printed = []
         for line in process.stdout:
             printed.append(line)
+            for port in (api_port, mlflow_port):  # from the first word on, no other program can take it
+                with pytest.raises(OSError, match="in use"):
+                    ports.listen(port)
             if "Ctrl-C" in line:
                 break
         assert "Ctrl-C" in printed[-1], "".join(printed)

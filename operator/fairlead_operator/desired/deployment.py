@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from fairlead_operator import api, contract
 from fairlead_operator.api import Manifest, ModelDeployment, ModelRef
-from fairlead_operator.desired import access, cache, configmap, naming
+from fairlead_operator.desired import access, cache, configmap, mlflow_ca, naming
 from fairlead_operator.desired.pods import PodDefaults, Template, Trial, load_token
+from fairlead_operator.spec import Resources, TopologySpreadConstraint
 
 BUNDLE_MOUNT: Final = "/bundle"
 BUNDLE_DIR: Final = "/bundle/current"
 DRAIN_SECONDS: Final = 5
-GRACE_SECONDS: Final = DRAIN_SECONDS + 25
 USER: Final = 65532
 _REVISION_LENGTH: Final = 10
 
@@ -87,7 +87,7 @@ def _template(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDef
     pod: Manifest = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "terminationGracePeriodSeconds": spec.termination_grace_period_seconds,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
@@ -98,19 +98,13 @@ def _template(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDef
         "initContainers": [_loader(md, model, image, defaults)],
         "containers": [_server(md, model, image, defaults)],
         "volumes": [
-            {"name": "bundle", "emptyDir": {}},
-            {"name": "tmp", "emptyDir": {}},
+            {"name": "bundle", "emptyDir": {"sizeLimit": _size(md, "bundle", defaults)}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": _size(md, "tmp", defaults)}},
+            *mlflow_ca.volumes(md, defaults),
             *cache.volumes(cache.chosen(md, defaults)),
             *access.volumes(md),
         ],
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": naming.selector(md)},
-            }
-        ],
+        "topologySpreadConstraints": _spread(md),
     }
     optional = {
         "nodeSelector": _plain(spec.node_selector),
@@ -118,12 +112,36 @@ def _template(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDef
         "affinity": _plain(spec.affinity),
         "imagePullSecrets": [{"name": secret.name} for secret in spec.image_pull_secrets],
         "serviceAccountName": spec.service_account_name,
+        "priorityClassName": spec.priority_class_name,
     }
     pod |= {name: value for name, value in optional.items() if value}
-    labels = naming.labels(md) | {api.TRACK_LABEL: api.STABLE}
+    labels = {**spec.pod_labels, **naming.labels(md), api.TRACK_LABEL: api.STABLE}
     if not configmap.swaps(md):
         labels[api.RUN_LABEL] = model.run_id
-    return {"metadata": {"labels": labels}, "spec": pod}
+    metadata: Manifest = {"labels": labels}
+    if spec.pod_annotations:
+        metadata["annotations"] = dict(spec.pod_annotations)
+    return {"metadata": metadata, "spec": pod}
+
+
+def _spread(md: ModelDeployment) -> list[Manifest]:
+    """Over nodes, if the resource does not say otherwise."""
+    wanted = md.spec.topology_spread_constraints
+    if wanted is None:
+        wanted = (TopologySpreadConstraint(topology_key="kubernetes.io/hostname"),)
+    return [
+        {
+            **constraint.model_dump(by_alias=True, exclude_none=True),
+            "labelSelector": {"matchLabels": naming.selector(md)},
+        }
+        for constraint in wanted
+    ]
+
+
+def _size(md: ModelDeployment, volume: str, defaults: PodDefaults) -> str:
+    name = f"{volume}_size_limit"
+    own = getattr(md.spec.storage, name) if md.spec.storage else None
+    return str(getattr(defaults, name) if own is None else own)
 
 
 def _loader(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefaults) -> Manifest:
@@ -132,7 +150,10 @@ def _loader(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefau
     container = _container("loader", contract.LOADER_COMMAND, md, model, image, defaults)
     container["volumeMounts"][0]["readOnly"] = False
     container["terminationMessagePolicy"] = "File"
+    if md.spec.loader and md.spec.loader.resources:
+        container["resources"] = _resources(md.spec.loader.resources)
     _give_cache(container, md, defaults)
+    mlflow_ca.give(container, md, defaults)
     recorded = [{"configMapRef": {"name": naming.child_name(md.metadata.name)}}] if configmap.swaps(md) else []
     if sources := [*recorded, *_credentials(defaults)]:
         container["envFrom"] = sources
@@ -153,6 +174,7 @@ def _server(md: ModelDeployment, model: ModelRef, image: str, defaults: PodDefau
     if configmap.swaps(md):
         container["volumeMounts"][0]["readOnly"] = False
         _give_cache(container, md, defaults)
+        mlflow_ca.give(container, md, defaults)
         if sources := _credentials(defaults):
             container["envFrom"] = sources
     return container
@@ -189,13 +211,15 @@ def _container(
             {"name": "tmp", "mountPath": "/tmp"},
         ],
     }
-    if md.spec.resources:
-        container["resources"] = {
-            kind: dict(amounts)
-            for kind, amounts in (("limits", md.spec.resources.limits), ("requests", md.spec.resources.requests))
-            if amounts
-        }
+    own = md.spec.resources or Resources(limits=dict(defaults.limits), requests=dict(defaults.requests))
+    if resources := _resources(own):
+        container["resources"] = resources
     return container
+
+
+def _resources(wanted: Resources) -> Manifest:
+    amounts = {"limits": dict(wanted.limits), "requests": dict(wanted.requests)}
+    return {kind: found for kind, found in amounts.items() if found}
 
 
 def _environment(md: ModelDeployment, model: ModelRef, defaults: PodDefaults) -> list[Manifest]:

@@ -17,10 +17,22 @@ class PodDefaults:
     """For roll-outs that start from now on, unless the resource names its own."""
     tracking_uri: str
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    requests: tuple[tuple[str, str], ...] = (("cpu", "50m"), ("memory", "128Mi"))
+    """Resource and amount, for containers whose resource has no `spec.resources`: without any, pods would be the first
+    that a node evicts."""
+    limits: tuple[tuple[str, str], ...] = (("memory", "2Gi"),)
+    """The same."""
+    bundle_size_limit: str = "8Gi"
+    """For resources whose `spec.storage` does not say."""
+    tmp_size_limit: str = "1Gi"
     otlp_endpoint: str | None = None
     trace_sample_ratio: float = 0.01
     mlflow_credentials_secret: str | None = None
     """A Secret in the resource's own namespace, given to the loader as environment variables."""
+    mlflow_ca_config_map: str | None = None
+    """A ConfigMap in the resource's own namespace with `ca.crt`: authorities that the loader trusts MLflow by."""
+    mlflow_ca_secret: str | None = None
+    """The same in a Secret."""
     egress_ports: tuple[int, ...] = ()
     """More ports that pods may connect to, such as 443 for an object store."""
     load_key: str | None = field(default=None, repr=False)

@@ -7,13 +7,18 @@ from fairlead_operator.desired import access, naming
 
 def build(md: ModelDeployment) -> Manifest:
     """Leads to every pod that is Ready, of both tracks: the share of a candidate's pods is its share of the traffic."""
-    return _service(md, naming.metadata(md), {"selector": naming.selector(md)})
+    wanted, metadata = md.spec.service, naming.metadata(md)
+    metadata["labels"] = {**wanted.labels, **metadata["labels"]}
+    if wanted.annotations:
+        metadata["annotations"] = dict(wanted.annotations)
+    return _service(md, metadata, {"type": wanted.type, "selector": naming.selector(md)})
 
 
 def build_candidate(md: ModelDeployment) -> Manifest:
     metadata = naming.metadata(md, naming.canary_name(md.metadata.name))
     selector = naming.track_selector(md, api.CANDIDATE)
-    return _service(md, metadata, {"selector": selector, "publishNotReadyAddresses": True})
+    rest = {"type": "ClusterIP", "selector": selector, "publishNotReadyAddresses": True}
+    return _service(md, metadata, rest)
 
 
 def _service(md: ModelDeployment, metadata: Manifest, rest: Manifest) -> Manifest:
@@ -22,5 +27,5 @@ def _service(md: ModelDeployment, metadata: Manifest, rest: Manifest) -> Manifes
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata,
-        "spec": {"type": "ClusterIP", **rest, "ports": ports},
+        "spec": {**rest, "ports": ports},
     }

@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from fairlead_service import patterns
 from fairlead_service.access.roles import Identity, Role
 from fairlead_service.following import StaleError, Stamp, stamp
 
@@ -17,8 +18,8 @@ class Key(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    name: str = Field(pattern=patterns.KEY_NAME)
+    sha256: str = Field(pattern=patterns.SHA256)
     roles: frozenset[Role] = Field(min_length=1)
 
 
@@ -32,7 +33,7 @@ def parse(content: bytes) -> dict[bytes, Identity]:
         keys = _KEYS.validate_json(content)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        raise StaleError(f"at {'/'.join(map(str, first['loc'])) or 'the top'}: {first['msg']}") from None
+        raise StaleError(f"at {'/'.join(map(str, first['loc'])) or 'the top'}: {patterns.message(first)}") from None
     found = {bytes.fromhex(key.sha256): Identity(key.name, key.roles) for key in keys}
     if len(found) != len(keys) or len({key.name for key in keys}) != len(keys):
         raise StaleError("two entries have the same name or digest")

@@ -27,6 +27,8 @@ RETRY_SECONDS: Final = 10.0
 LEEWAY_SECONDS: Final = 30
 _REMEMBERED: Final = 4096
 _LONGEST_TOKEN: Final = 16_384
+_LATEST: Final = 2**53
+"""Seconds since 1970."""
 
 
 class Tokens:
@@ -82,7 +84,7 @@ class Tokens:
         identity = identity_of(claims, self._provider)
         while len(self._good) >= _REMEMBERED:
             del self._good[next(iter(self._good))]
-        self._good[digest] = (float(claims["exp"]) + LEEWAY_SECONDS, identity)
+        self._good[digest] = (_until(claims["exp"]), identity)
         return identity
 
     def _claims(self, token: bytes) -> Mapping[str, Any]:
@@ -110,6 +112,9 @@ class Tokens:
             raise refused(f"the token is not of {self._provider.issuer}") from None
         except jwt.PyJWTError as error:
             raise refused(f"the token is no good: {error}") from None
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            # Of what stands in a token anyone may have written: numbers without end, lists in lists in lists.
+            raise refused("the token is no good: its header or its claims are not what they must be") from None
 
     def _key(self, wanted: object) -> jwt.PyJWK:
         """A token needs to name its key only where there are several."""
@@ -120,6 +125,11 @@ class Tokens:
             self._due = self._clock()  # it may be new
             raise refused(f"the token's key is none of {self._provider.issuer}; is it new, try again in a moment")
         return key
+
+
+def _until(expires: Any) -> float:
+    """Until when a token is good whose `exp` was found to be a whole number of seconds, or one in a string."""
+    return float(min(int(expires), _LATEST)) + LEEWAY_SECONDS
 
 
 def read_keys(document: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:

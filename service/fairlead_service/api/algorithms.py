@@ -61,11 +61,12 @@ async def algorithms(services: Use) -> Algorithms:
     return await services.catalogue.get(services)
 
 
-async def described(services: Services) -> list[AlgorithmInfo]:
-    """The algorithms for the OpenAPI document, which is worth having at once and without them, too."""
+async def described(services: Services) -> list[AlgorithmInfo] | None:
+    """The algorithms for the OpenAPI document, which is worth having at once and without them, too; None if they are
+    not known yet."""
     try:
         found = await services.catalogue.soon(services, _SOON)
     except Problem as problem:
         logs.event("log", f"/docs will not describe hyperparameters: {problem.detail}", logging.WARNING)
-        return []
-    return found.algorithms if found is not None else []
+        return None
+    return found.algorithms if found is not None else None

@@ -4,6 +4,7 @@ Clients of the protocol expect errors as `{"error": "…"}` in application/json:
 member too.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from itertools import chain
@@ -43,11 +44,12 @@ from fairlead_service.errors import (
     TooManyRows,
     UnsupportedMediaType,
 )
+from fairlead_service.head_requests import allowed
 from fairlead_service.inference import v2, v2_answers
 from fairlead_service.inference.body import Headers, check_identity, check_json
 from fairlead_service.inference.codec import Expected
 from fairlead_service.inference.engine import Engine
-from fairlead_service.inference.raw import LOOP_BYTES, Call, Reply, problem_reply
+from fairlead_service.inference.raw import LOOP_BYTES, Call, Reply, is_long, problem_reply
 from fairlead_service.inference.tensors import InvalidTensor
 from fairlead_service.inference.v2_answers import OtherModel
 from fairlead_service.models.bundle import Manifest
@@ -122,17 +124,28 @@ class Infer:
         serving = self._engine.serving()
         manifest = serving.manifest
         v2_answers.check_model(manifest, call.parameters["name"], call.parameters.get("version"))
-        request = await call.decode(v2.decode, LOOP_BYTES, call.headers.get(_LENGTH), manifest, self._max_rows)
+        request = await self._decode(call, manifest)
+        self._engine.ignored(serving, request.extra)
         expected = Expected("inputs", self._max_rows, manifest.n_features, manifest.feature_names)
         try:
             outputs = await self._engine.evaluate(serving, request.matrix, request.want, expected, call.gone)
         except ModelRefusedInput as error:
             raise InvalidTensor(error.detail) from error
-        body, json_length = v2_answers.encode(outputs, request, manifest)
+        if is_long(outputs):
+            body, json_length = await asyncio.to_thread(v2_answers.encode, outputs, request, manifest)
+        else:
+            body, json_length = v2_answers.encode(outputs, request, manifest)
         if json_length is None:
             return Reply(body)
         headers = ((_LENGTH, b"%d" % json_length),)
         return Reply(body, b"application/octet-stream", headers=headers)
+
+    async def _decode(self, call: Call, manifest: Manifest) -> v2.InferRequest:
+        """Tensors in binary are left to numpy, which lets others run meanwhile."""
+        length = call.headers.get(_LENGTH)
+        if len(call.body) >= LOOP_BYTES and length is not None and v2.json_length(length, call.body) < LOOP_BYTES:
+            return await asyncio.to_thread(v2.decode, call.body, length, manifest, self._max_rows)
+        return await call.decode(v2.decode, LOOP_BYTES, length, manifest, self._max_rows)
 
 
 def _refuse(problem: Problem, request_id: str) -> Reply:
@@ -222,8 +235,8 @@ async def others(request: Request) -> None:
     path = request.url.path[:200]
     routes = [route for route in (*router.routes, *request.app.routes) if isinstance(route, Route)]
     partial = [route.methods or () for route in routes if route.matches(request.scope)[0] is Match.PARTIAL]
-    if allowed := set(chain.from_iterable(partial)):
-        shown = ", ".join(sorted(allowed))
+    if methods := set(chain.from_iterable(partial)):
+        shown = allowed(", ".join(methods))
         raise MethodNotAllowed(f"{path} does not take {request.method}; send {shown}", headers={"Allow": shown})
     raise NotFound(f"{request.method} {path} is not supported; /docs lists what is")
 

@@ -98,7 +98,12 @@ async def _serve(services: Services, wanted: Wanted) -> tuple[str, Serving | Non
 async def _fetch_and_activate(services: Services, wanted: Wanted) -> tuple[Serving | None, Serving]:
     bundle = services.store.new_bundle()
     try:
-        await _child(services, wanted, bundle)
+        with errors.disk():
+            scratch = await asyncio.to_thread(services.store.new_job)
+        try:
+            await _child(services, wanted, bundle, scratch)
+        finally:
+            await asyncio.shield(asyncio.to_thread(services.store.discard, scratch))
         services.load_state.stage = SERVE
         return await services.activate(bundle)
     except (BundleError, ModelError) as error:
@@ -109,7 +114,7 @@ async def _fetch_and_activate(services: Services, wanted: Wanted) -> tuple[Servi
         raise
 
 
-async def _child(services: Services, wanted: Wanted, bundle: Path) -> None:
+async def _child(services: Services, wanted: Wanted, bundle: Path, scratch: Path) -> None:
     settings, state = services.settings, services.load_state
     cache = CacheUse(services.cache_circuit, services.metrics.cache)
 
@@ -121,7 +126,7 @@ async def _child(services: Services, wanted: Wanted, bundle: Path) -> None:
                 logs.event("log", progress.message, progress.level)
 
     command: list[str | Path] = [*services.commands.load, "--model-uri", wanted.uri]
-    command += ["--bundle", bundle, "--run-id", wanted.run_id]
+    command += ["--bundle", bundle, "--scratch", scratch, "--run-id", wanted.run_id]
     # Said even if there is none: a predictor's environment may name the model it started with.
     command += ["--name", wanted.name or "", "--version", wanted.version or ""]
     if settings.allow_pickle:

@@ -16,6 +16,8 @@ from fairlead_service.schemas import PredictRequest
 from fairlead_service.schemas_registry import AliasMove, ModelChange, VersionChange
 from fairlead_service.schemas_train import AlgorithmInfo, TrainRequest
 
+_SERVERS: list[dict[str, str | Any]] = [{"url": "."}]
+"""Relative to the document, which may be behind a proxy that takes a prefix off the path."""
 _REF = "#/components/schemas/{model}"
 _DOCUMENTED: tuple[type[BaseModel], ...] = (
     ProblemDetails, PredictRequest, TrainRequest, ModelChange, VersionChange, AliasMove, InferRequest, V2Error,
@@ -46,7 +48,9 @@ def document(app: FastAPI, documented: Sequence[BaseRoute]) -> dict[str, Any]:
     """The application's OpenAPI document, made once; `documented` describe the raw endpoints among its routes."""
     if app.openapi_schema is None:
         routes = [*documented, *app.routes]
-        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=routes)
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=routes, servers=_SERVERS
+        )
         _, definitions = models_json_schema([(model, "validation") for model in _DOCUMENTED], ref_template=_REF)
         components = schema.setdefault("components", {}).setdefault("schemas", {})
         components.update(definitions["$defs"])

@@ -31,5 +31,12 @@ def refusal(services: Services) -> RawEndpoint:
         raise AssertionError("check refuses all")
 
     return RawEndpoint(
-        _TEMPLATE, handle, services.observer, limit=0, seconds=0, check=check, admission=services.admission
+        _TEMPLATE,
+        handle,
+        services.observer,
+        limit=0,
+        seconds=0,
+        check=check,
+        admission=services.admission,
+        decoder=services.decoder,
     )

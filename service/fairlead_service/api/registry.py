@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, ValidationError
 
-from fairlead_service import errors, registry
+from fairlead_service import errors, patterns, registry
 from fairlead_service.api.openapi import json_body
 from fairlead_service.api.services import Services, Use, client_address
 from fairlead_service.api.train_request import invalid_from
@@ -14,7 +14,7 @@ from fairlead_service.contract import SEMANTIC_VERSION_TAG
 from fairlead_service.errors import BODY_PROBLEMS, MalformedBody, openapi_responses
 from fairlead_service.inference.body import check_json, read_body
 from fairlead_service.observability import logs
-from fairlead_service.schemas import RUN_ID_PATTERN, Alias, ModelName
+from fairlead_service.schemas import Alias, ModelName
 from fairlead_service.schemas_registry import (
     AliasMove,
     ModelChange,
@@ -43,7 +43,7 @@ Version = Annotated[VersionNumber, PathParameter(description="Its number")]
 AliasName = Annotated[Alias, PathParameter(description="An alias of the model, such as champion")]
 Page = Annotated[str | None, Query(description="`next_page_token` of the answer before", max_length=1000)]
 Limit = Annotated[int, Query(ge=1, le=200, description="At most so many in one answer")]
-RunIds = Annotated[list[Annotated[str, Query(pattern=RUN_ID_PATTERN)]], Query(max_length=50, description="Just these")]
+RunIds = Annotated[list[Annotated[str, Query(pattern=patterns.RUN_ID)]], Query(max_length=50, description="Just these")]
 
 
 @router.get("/models", summary="Registered models", response_model_exclude_none=True, responses=_READ)

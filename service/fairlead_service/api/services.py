@@ -19,6 +19,7 @@ from fairlead_service.circuit import Circuit
 from fairlead_service.following import Source
 from fairlead_service.inference.admission import Admission
 from fairlead_service.inference.body import Headers
+from fairlead_service.inference.decoder_process import DecoderProcess
 from fairlead_service.inference.engine import Engine
 from fairlead_service.inference.raw import Handle, RawEndpoint, Refuse, problem_reply
 from fairlead_service.jobs import Children, Lane, Limits
@@ -37,6 +38,7 @@ from fairlead_service.tls import Certificates
 
 if TYPE_CHECKING:
     from fairlead_service.api.algorithms import Catalogue
+    from fairlead_service.api.docs import Document
     from fairlead_service.api.trainings import Job
 
 
@@ -45,6 +47,7 @@ class Commands:
     """How children are started; tests put programs of their own here."""
 
     load: tuple[str, ...] = (sys.executable, "-m", "fairlead_service.loading")
+    decode: tuple[str, ...] = (sys.executable, "-m", "fairlead_service.training", "decode")
     train: tuple[str, ...] = (sys.executable, "-m", "fairlead_service.training", "train")
     describe: tuple[str, ...] = (sys.executable, "-m", "fairlead_service.training", "describe")
     interrupted: tuple[str, ...] = (sys.executable, "-m", "fairlead_service.training", "interrupted")
@@ -64,8 +67,10 @@ class Services:
     drain: Drain
     observer: Observer
     admission: Admission
+    decoder: DecoderProcess
     threads: ThreadPoolExecutor
     catalogue: "Catalogue"
+    document: "Document"
     registry: Registry
     access: Access
     certificates: Certificates | None = None
@@ -170,6 +175,7 @@ def raw_route(
         seconds=settings.body_timeout_seconds,
         check=services.access.guarded(check, path),
         admission=services.admission,
+        decoder=services.decoder,
         refuse=refuse,
     )
     return Route(path, endpoint, methods=["POST"])

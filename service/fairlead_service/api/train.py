@@ -5,18 +5,17 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as PathParameter
 
-from fairlead_service import errors
-from fairlead_service.api import trainings, upload
-from fairlead_service.api.openapi import train_body
+from fairlead_service import errors, patterns
+from fairlead_service.api import train_body, train_files, trainings, upload
+from fairlead_service.api.openapi import train_body as described_body
 from fairlead_service.api.services import Services, Use, client_address
-from fairlead_service.api.train_request import TrainInput, decode_options, decode_train
+from fairlead_service.api.train_request import decode_options, decode_train
 from fairlead_service.errors import BODY_PROBLEMS, openapi_responses
-from fairlead_service.inference.body import check_identity, check_json, read_body
-from fairlead_service.schemas_train import JobState, TrainingJob, TrainingJobs, TrainResponse
+from fairlead_service.inference.body import check_identity, check_json
+from fairlead_service.schemas_train import JobState, TrainingJob, TrainingJobs, TrainOptions, TrainResponse
 
 ALGORITHMS: Final = "fairlead.algorithms"
 """Entry point group. The server reads names only: loading an entry point would import scikit-learn."""
@@ -27,7 +26,7 @@ _BEGUN: Final[dict[int | str, dict[str, Any]]] = {
 router = APIRouter(tags=["training"])
 
 Wait = Annotated[bool, Query(description="Whether to answer only when the model is trained")]
-JobId = Annotated[str, PathParameter(description="As `POST /train` answered", pattern=r"^[0-9a-f]{32}$")]
+JobId = Annotated[str, PathParameter(description="As `POST /train` answered", pattern=patterns.RUN_ID)]
 State = Annotated[JobState | None, Query(description="Only jobs in this state")]
 Limit = Annotated[int, Query(ge=1, le=200, description="Most jobs to list")]
 
@@ -51,8 +50,9 @@ Limit = Annotated[int, Query(ge=1, le=200, description="Most jobs to list")]
         errors.TrackingServerUnavailable,
         errors.ShuttingDown,
         errors.ChildTimedOut,
+        errors.DiskFull,
     ),
-    openapi_extra=train_body(),
+    openapi_extra=described_body(),
 )
 async def train(request: Request, services: Use, wait: Wait = True) -> TrainResponse | Response:
     """Trains in a process of its own, one at a time; predictions go on meanwhile.
@@ -65,7 +65,7 @@ async def train(request: Request, services: Use, wait: Wait = True) -> TrainResp
     job = await _begin(request, services)
     if wait:
         return await trainings.outcome(job)
-    location = {"Location": f"{request.scope.get('root_path', '')}/train/jobs/{job.record.id}"}
+    location = {"Location": f"train/jobs/{job.record.id}"}  # relative: a proxy may have taken a prefix off the path
     return Response(job.record.model_dump_json(exclude_none=True), 202, location, "application/json")
 
 
@@ -119,26 +119,29 @@ async def _begin(request: Request, services: Services) -> trainings.Job:
     """Receives a training that has a place already: files are large, and there must not be more than can be used."""
     services.trainings.take()
     try:
-        directory = await asyncio.to_thread(services.store.new_job)
-        try:
-            training, data = await _receive(request, services, directory)
-            return trainings.begin(services, training.options, directory, client_address(request), data)
-        except BaseException:
-            await asyncio.shield(asyncio.to_thread(services.store.discard, directory))
-            raise
+        with errors.disk():
+            directory = await asyncio.to_thread(services.store.new_job)
+            try:
+                options, data = await _receive(request, services, directory)
+                return trainings.begin(services, options, directory, client_address(request), data)
+            except BaseException:
+                await asyncio.shield(asyncio.to_thread(services.store.discard, directory))
+                raise
     except BaseException:
         services.trainings.give_back()
         raise
 
 
-async def _receive(request: Request, services: Services, directory: Path) -> tuple[TrainInput, str]:
-    """The request, its files in `directory`, and what to call its data."""
+async def _receive(request: Request, services: Services, directory: Path) -> tuple[TrainOptions, str]:
+    """The request, with its files in `directory`, and what to call its data."""
     settings, headers = services.settings, dict(request.scope["headers"])
     algorithms = entry_points(group=ALGORITHMS).names
     limits = {
         "rows": settings.max_train_rows,
         "columns": settings.max_train_columns,
         "bytes": settings.max_upload_bytes,
+        "estimators": settings.max_train_estimators,
+        "iterations": settings.max_train_iterations,
     }
     if headers.get(b"content-type", b"").split(b";")[0].strip().lower() == upload.MEDIA_TYPE:
         check_identity(headers)
@@ -149,20 +152,22 @@ async def _receive(request: Request, services: Services, directory: Path) -> tup
             limit=settings.max_upload_bytes,
             seconds=settings.upload_timeout_seconds,
         )
-        training = decode_options(sent.request, algorithms)
+        training = await asyncio.to_thread(decode_options, sent.request, algorithms)
         more = {"data_file": sent.file, "data_name": sent.name, "limits": limits}
-        await asyncio.to_thread(_write, directory, training, more)
-        return training, f"upload of {sent.name}"
+        await asyncio.to_thread(train_files.write, directory, training, more)
+        return training.options, f"upload of {sent.name}"
     check_json(headers)
-    body = await read_body(
-        headers, request.receive, limit=settings.max_train_body_bytes, seconds=settings.body_timeout_seconds
+    body = await train_body.receive(
+        headers,
+        request.receive,
+        directory,
+        limit=settings.max_train_body_bytes,
+        seconds=settings.body_timeout_seconds,
     )
-    training = await asyncio.to_thread(decode_train, body, settings.max_train_rows, algorithms)
-    await asyncio.to_thread(_write, directory, training, {"limits": limits})
-    return training, training.options.data_uri or "request"
-
-
-def _write(directory: Path, training: TrainInput, more: dict[str, Any]) -> None:
-    if training.matrix is not None:
-        np.save(directory / "data.npy", training.matrix, allow_pickle=False)
-    (directory / "request.json").write_bytes(training.to_json(**more))
+    if isinstance(body, Path):
+        options = await train_body.decode_in_child(services, directory, limits)
+    else:
+        training = await asyncio.to_thread(decode_train, body, settings.max_train_rows, algorithms)
+        await asyncio.to_thread(train_files.write, directory, training, {"limits": limits})
+        options = training.options
+    return options, options.data_uri or "request"

@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 from pydantic import ValidationError
 
+from fairlead_service import patterns
 from fairlead_service.errors import FieldError, InvalidInput, MalformedBody, UnknownAlgorithm
 from fairlead_service.inference import codec
 from fairlead_service.inference.codec import Expected
@@ -75,7 +76,7 @@ def decode_options(body: bytes, algorithms: Collection[str]) -> TrainInput:
 
 def invalid_from(error: ValidationError) -> InvalidInput:
     """What pydantic found, as problem details."""
-    return from_pydantic([(tuple(item["loc"]), item["msg"]) for item in error.errors(include_url=False)])
+    return from_pydantic([(tuple(item["loc"]), patterns.message(item)) for item in error.errors(include_url=False)])
 
 
 def from_pydantic(found: list[tuple[tuple[int | str, ...], str]]) -> InvalidInput:

@@ -32,9 +32,11 @@ async def read_body(headers: Headers, receive: Receive, *, limit: int, seconds: 
                 chunk: bytes = message.get("body", b"")
                 if len(body) + len(chunk) > limit:
                     raise too_large(limit)
-                if not message.get("more_body", False):
-                    return bytes(body + chunk) if body else chunk
+                if not body and not message.get("more_body", False):
+                    return chunk
                 body += chunk
+                if not message.get("more_body", False):
+                    return bytes(body)
     except TimeoutError:
         raise too_slow(len(body), seconds) from None
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from fairlead_service.errors import FieldError, InvalidInput, MalformedBody, TooManyRows
-from fairlead_service.inference.matrix_checks import NUMBERS, OTHER_LISTS, kind, pointer, quoted
+from fairlead_service.inference import json_arrays
+from fairlead_service.inference.matrix_checks import NUMBERS, OTHER_LISTS, kind, not_json, pointer, quoted
 from fairlead_service.inference.quick import Decoded
 from fairlead_service.models.backends import Matrix, Outputs, Want
 
@@ -55,15 +55,15 @@ def decode_predict(body: bytes, expected: Expected) -> Decoded:
     for name in _WANTS:
         if not isinstance(document.get(name, False), bool):
             raise _invalid(f"/{name}", f"{name} is {kind(document[name])}; send true or false")
-    features, names, quotes = document["features"], expected.feature_names, 2 * len(document)
+    features, names, quotes, extra = document["features"], expected.feature_names, 2 * len(document), 0
     if names is not None and isinstance(features, list) and dict in map(type, features):
-        features = _by_name(features, expected, names)
+        features, extra = _by_name(features, expected, names)
         quotes += len(features) * sum(2 + name.count('"') for name in names)
     rows = matrix(features, expected)
     # All strings of a right body are its keys, so the quotes count them: cheaper than a parser that sees duplicates.
     if body.count(b'"') != quotes and has_duplicate_keys(body):
         raise MalformedBody("a key appears twice in the body; send each once")
-    return Decoded(rows, Want(document.get("probabilities", False), document.get("scores", False)))
+    return Decoded(rows, Want(document.get("probabilities", False), document.get("scores", False)), extra)
 
 
 def encode_predict(outputs: Outputs, identity: bytes, classes: bytes) -> bytes:
@@ -71,13 +71,13 @@ def encode_predict(outputs: Outputs, identity: bytes, classes: bytes) -> bytes:
 
     `identity` is a part of a JSON object, `"run_id":"…"`; `classes` a JSON list, used beside probabilities and scores.
     """
-    parts = [b'{"predictions":', _dumps(outputs.predictions), b",", identity]
+    parts = [b'{"predictions":', json_arrays.dumps(outputs.predictions), b",", identity]
     if outputs.probabilities is not None or outputs.scores is not None:
         parts += [b',"classes":', classes]
     if outputs.probabilities is not None:
-        parts += [b',"probabilities":', _dumps(outputs.probabilities)]
+        parts += [b',"probabilities":', json_arrays.dumps(outputs.probabilities)]
     if outputs.scores is not None:
-        parts += [b',"scores":', _dumps(outputs.scores)]
+        parts += [b',"scores":', json_arrays.dumps(outputs.scores)]
     parts.append(b"}")
     return b"".join(parts)
 
@@ -198,7 +198,7 @@ def _malformed(body: bytes, error: orjson.JSONDecodeError, expected: Expected) -
             document = json.loads(body, parse_int=float)
     place = next(_not_finite(document), None)
     if place is None:
-        return MalformedBody(f"the body is not valid JSON: {error}; send one JSON object, encoded as UTF-8")
+        return MalformedBody(not_json(body, error))
     path, value = place
     match path:
         case (expected.field, int(i), int(j)):
@@ -217,10 +217,15 @@ def _not_finite(document: object) -> Iterator[tuple[tuple[str | int, ...], float
         key, value = next(children, (None, None))
         if key is None:
             stack.pop()
-        elif isinstance(value, dict | list):
+        elif isinstance(value, dict | list) and not _all_finite(value):
             stack.append(((*path, key), _children(value)))
         elif isinstance(value, float) and not math.isfinite(value):
             yield (*path, key), value
+
+
+def _all_finite(value: object) -> bool:
+    """Whether it is a list of nothing but finite numbers, which is what most lists are."""
+    return isinstance(value, list) and set(map(type, value)) <= NUMBERS and all(map(math.isfinite, value))
 
 
 def _children(value: object) -> Iterator[tuple[str | int, object]]:
@@ -229,26 +234,22 @@ def _children(value: object) -> Iterator[tuple[str | int, object]]:
     return iter(enumerate(value)) if isinstance(value, list) else iter(())
 
 
-def _by_name(rows: list[Any], expected: Expected, names: tuple[str, ...]) -> list[list[Any]]:
-    """Rows given as objects, as lists in the order of the model's features."""
-    known = frozenset(names)
+def _by_name(rows: list[Any], expected: Expected, names: tuple[str, ...]) -> tuple[list[list[Any]], int]:
+    """Rows given as objects, as lists in the order of the model's features; and how many other columns they have."""
+    known, extra = frozenset(names), 0
     for index, row in enumerate(rows):
         where, place = f"/{expected.field}/{index}", f"{expected.field}[{index}] (row {index})"
         if type(row) is not dict:
             raise _invalid(where, f"{place} is {kind(row)} and another row is an object; send all rows alike")
-        if row.keys() != known:
-            missing, unknown = [name for name in names if name not in row], sorted(row.keys() - known)
-            what = f"without {quoted(missing)}" if missing else f"with {quoted(unknown)}, which the model does not have"
-            raise _invalid(where, f"{place} is an object {what}; send a number for each of {quoted(names)}")
-    return [[row[name] for name in names] for row in rows]
+        if not row.keys() >= known:
+            missing = quoted([name for name in names if name not in row])
+            raise _invalid(where, f"{place} is an object without {missing}; send a number for each of {quoted(names)}")
+        extra = max(extra, len(row) - len(known))
+    return [[row[name] for name in names] for row in rows], extra
 
 
 def _send(expected: Expected) -> str:
     return f"send a finite number{', or null for a missing value' if expected.accepts_missing else ''}"
-
-
-def _dumps(values: NDArray[Any]) -> bytes:
-    return orjson.dumps(values, default=_from_numpy, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _column(column: int, expected: Expected) -> str:
@@ -262,9 +263,3 @@ def _invalid(pointer: str, detail: str) -> InvalidInput:
 
 def _problem(error: FieldError) -> InvalidInput:
     return InvalidInput(error.detail, [error])
-
-
-def _from_numpy(value: object) -> object:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} has no JSON form")

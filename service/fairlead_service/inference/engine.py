@@ -1,5 +1,6 @@
 """Matrix in, outputs out: what every protocol does between decoding a request and encoding its answer."""
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ class Engine:
     slot: Slot
     batcher: Batcher
     tracing: Tracing
+    count_extra: Callable[[], None]
+    """Called for each request with columns that the model does not have."""
+    _told: set[str] = dataclasses.field(default_factory=set)
+    """Runs of which the log says that requests have such columns."""
 
     def serving(self) -> Serving:
         """Raises NoModel."""
@@ -35,6 +40,16 @@ class Engine:
         if serving is None:
             raise NoModel(NO_MODEL)
         return serving
+
+    def ignored(self, serving: Serving, extra: int) -> None:
+        """Notes that a request has so many columns that the model does not have, if it has any."""
+        if not extra:
+            return
+        self.count_extra()
+        if serving.run_id not in self._told:
+            self._told.add(serving.run_id)
+            text = f"a request has {extra} columns that the model does not have; they are ignored, and counted"
+            logs.event("log", text, logging.WARNING, run_id=serving.run_id)
 
     async def evaluate(
         self,

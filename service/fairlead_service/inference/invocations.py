@@ -1,7 +1,7 @@
 """MLflow's scoring protocol: the bytes of `/invocations` → matrix, predictions → bytes. Pure.
 
 The forms are those of MLflow's own scoring server. Columns that have names, in the request and in the model, are
-matched by them; else their order counts.
+matched by them, and those that the model does not have are ignored; else their order counts.
 """
 
 import contextlib
@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
-import orjson
-
 from fairlead_service.errors import FieldError, InvalidInput, MalformedBody, TooManyRows
-from fairlead_service.inference import matrix_checks
+from fairlead_service.inference import json_arrays, matrix_checks
 from fairlead_service.inference.matrix_checks import NUMBERS, Cells, kind, pointer, quoted
-from fairlead_service.models.backends import Matrix, Outputs
+from fairlead_service.inference.quick import Decoded
+from fairlead_service.models.backends import Matrix, Outputs, Want
 from fairlead_service.models.bundle import Manifest
 
 _INPUTS, _INSTANCES, _SPLIT, _RECORDS = FORMATS = ("inputs", "instances", "dataframe_split", "dataframe_records")
@@ -33,23 +32,25 @@ _WORDS: Final[Mapping[str, float]] = {
 _NUMBER_CHARACTERS: Final = frozenset("0123456789+-.eE")
 
 
-def decode_json(body: bytes, manifest: Manifest, max_rows: int) -> Matrix:
-    """Shape (n, n_features). Raises MalformedBody, InvalidInput or TooManyRows."""
+def decode_json(body: bytes, manifest: Manifest, max_rows: int) -> Decoded:
+    """Raises MalformedBody, InvalidInput or TooManyRows."""
     too_many = f"the body has more than {max_rows} rows, the most in one request; send several requests"
     document = matrix_checks.json_object(body, max_rows + matrix_checks.OTHER_LISTS, too_many)
     field = _field(document)
     value, read = document[field], _Rows(field, manifest, max_rows)
     if field == _SPLIT:
-        return read.split(value)
-    if field == _RECORDS or (isinstance(value, list) and value and isinstance(value[0], dict)):
-        return read.records(value)
-    if field == _INPUTS and isinstance(value, dict):
-        return read.columns(value)
-    return read.lists(value, (field,))
+        matrix = read.split(value)
+    elif field == _RECORDS or (isinstance(value, list) and value and isinstance(value[0], dict)):
+        matrix = read.records(value)
+    elif field == _INPUTS and isinstance(value, dict):
+        matrix = read.columns(value)
+    else:
+        matrix = read.lists(value, (field,))
+    return Decoded(matrix, Want(), read.extra)
 
 
-def decode_csv(body: bytes, manifest: Manifest, max_rows: int) -> Matrix:
-    """CSV with a header row. Shape (n, n_features). Raises MalformedBody, InvalidInput or TooManyRows."""
+def decode_csv(body: bytes, manifest: Manifest, max_rows: int) -> Decoded:
+    """CSV with a header row. Raises MalformedBody, InvalidInput or TooManyRows."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -70,14 +71,13 @@ def decode_csv(body: bytes, manifest: Manifest, max_rows: int) -> Matrix:
             values += _csv_numbers(row, index, order, cells)
     except csv.Error as error:
         raise MalformedBody(f"the body is not CSV: {error}; send a header and rows, separated by commas") from None
-    read.check_count(len(values))
-    return read.matrix(values, cells)
+    read.check_count(len(values) // manifest.n_features)
+    return Decoded(read.matrix(values, cells), Want(), _extra(header, manifest.feature_names))
 
 
 def encode(outputs: Outputs) -> bytes:
     """What MLflow's server answers for a model whose `predict` gives an array."""
-    option = orjson.OPT_SERIALIZE_NUMPY
-    return orjson.dumps({"predictions": outputs.predictions}, default=lambda array: array.tolist(), option=option)
+    return b'{"predictions":%b}' % json_arrays.dumps(outputs.predictions)
 
 
 def _field(document: dict[str, Any]) -> str:
@@ -102,15 +102,20 @@ class _Rows:
         self._names = manifest.feature_names
         self._missing = manifest.accepts_missing
         self._max_rows = max_rows
+        self.extra = 0
+        """Columns that the model does not have."""
 
-    def lists(self, value: object, path: tuple[str, ...], order: Sequence[int] | None = None) -> Matrix:
-        """Rows as lists; `order`: where in them the model's columns are."""
-        rows = self._list(value, path)
+    def lists(
+        self, value: object, path: tuple[str, ...], columns: list[str] | None = None, order: Sequence[int] | None = None
+    ) -> Matrix:
+        """Rows as lists; `columns`: their names, if the request has them; `order`: where the model's are in them."""
+        rows, names = self._list(value, path), self._names if columns is None else columns
+        width = self._width if columns is None else len(columns)
         for index, row in enumerate(rows):
-            if type(row) is not list or len(row) != self._width:
+            if type(row) is not list or len(row) != width:
                 found = f"has {len(row)} values" if type(row) is list else f"is {kind(row)}"
-                names = "" if self._names is None else f" ({quoted(self._names)})"
-                raise _invalid((*path, index), f"row {index} {found}; send a list of {self._width} numbers{names}")
+                listed = "" if names is None else f" ({quoted(names)})"
+                raise _invalid((*path, index), f"row {index} {found}; send a list of {width} numbers{listed}")
         if order is not None:
             rows = [[row[column] for column in order] for row in rows]
         return self._matrix(rows, lambda i, j: pointer(*path, i, j if order is None else order[j]), order)
@@ -129,7 +134,7 @@ class _Rows:
             return self.lists(data, (_SPLIT, "data"))
         if not isinstance(columns, list):
             raise _invalid((_SPLIT, "columns"), f"{_SPLIT}.columns is {kind(columns)}; send a list of names")
-        return self.lists(data, (_SPLIT, "data"), self._order(columns, (_SPLIT, "columns")))
+        return self.lists(data, (_SPLIT, "data"), list(map(str, columns)), self._order(columns, (_SPLIT, "columns")))
 
     def records(self, value: object) -> Matrix:
         """Rows as objects with the same keys."""
@@ -141,7 +146,7 @@ class _Rows:
                 raise _invalid((self._field, index), detail)
             if first is None or row.keys() != first.keys():
                 self._order(list(row), (self._field, index), f"row {index}: ")
-                if first is not None:
+                if first is not None and self._names is None:
                     detail = f"row {index} has other keys than row 0; send {quoted(list(first))} in each"
                     raise _invalid((self._field, index), detail)
                 first = row
@@ -152,8 +157,9 @@ class _Rows:
     def columns(self, value: dict[str, Any]) -> Matrix:
         """An object with a list for each column, or with a number for each, which is one row."""
         self._order(list(value), (self._field,))
+        names = list(value) if self._names is None else list(self._names)
+        value = {name: value[name] for name in names}
         if not any(isinstance(column, list) for column in value.values()):
-            names = list(value) if self._names is None else list(self._names)
             return self._matrix([[value[name] for name in names]], lambda _, j: pointer(self._field, names[j]))
         count = max(len(column) for column in value.values() if isinstance(column, list))
         for name, column in value.items():
@@ -162,8 +168,7 @@ class _Rows:
                 detail = f"column {name[:100]!r} {found} and the longest has {count}; send lists of the same length"
                 raise _invalid((self._field, name), detail)
         self.check_count(count)
-        names = list(value) if self._names is None else list(self._names)
-        rows = list(zip(*(value[name] for name in names), strict=True))
+        rows = list(zip(*value.values(), strict=True))
         return self._matrix(rows, lambda i, j: pointer(self._field, names[j], i))
 
     def check_count(self, rows: int) -> None:
@@ -195,7 +200,10 @@ class _Rows:
         return value
 
     def _order(self, given: list[Any], path: tuple[str | int, ...], where: str = "") -> list[int] | None:
-        return _order([str(name) for name in given], self._names, self._width, path, where)
+        columns = [str(name) for name in given]
+        order = _order(columns, self._names, self._width, path, where)
+        self.extra = max(self.extra, _extra(columns, self._names))
+        return order
 
 
 def _order(
@@ -203,16 +211,14 @@ def _order(
 ) -> list[int] | None:
     """Where the model's columns are among those given; None: in the model's order. Raises InvalidInput."""
     wanted, found = list(names) if names is not None else given, Counter(given)
-    missing, unknown = [name for name in wanted if name not in found], sorted(found.keys() - set(wanted))
-    again = [name for name, count in found.items() if count > 1 and names is not None]
+    missing = [name for name in wanted if name not in found]
+    again = [name for name in wanted if found[name] > 1 and names is not None]
     detail = None
     if missing:
         detail = f"{where}column {quoted(missing)} is missing"
-    elif unknown:
-        detail = f"{where}the model has no column {quoted(unknown)}"
     elif again:
         detail = f"{where}column {quoted(again)} is there more than once"
-    elif len(given) != width:
+    elif names is None and len(given) != width:
         detail = f"{where}{len(given)} columns, but the model has {width}"
     if detail is not None:
         raise _invalid(path, f"{detail}; send {quoted(names) if names is not None else f'{width} columns'}")
@@ -220,6 +226,11 @@ def _order(
         return None
     places = {name: index for index, name in enumerate(given)}
     return [places[name] for name in wanted]
+
+
+def _extra(given: Sequence[str], names: tuple[str, ...] | None) -> int:
+    """How many of the columns the model does not have; where it has no names, none can be told."""
+    return 0 if names is None else len(given) - len(names)
 
 
 def _csv_order(header: list[str], manifest: Manifest) -> list[int] | None:

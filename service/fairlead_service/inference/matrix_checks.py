@@ -4,6 +4,7 @@
 for the protocol to say.
 """
 
+import codecs
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -128,12 +129,19 @@ def pointer(*path: str | int) -> str:
 
 
 def _with_constants(body: bytes, error: orjson.JSONDecodeError) -> object:
-    if b"NaN" in body or b"Infinity" in body or "infinity" in str(error):
+    if not body.startswith(codecs.BOM_UTF8) and (b"NaN" in body or b"Infinity" in body or "infinity" in str(error)):
         try:
             return json.loads(body.decode(), parse_int=_integer)
         except (ValueError, RecursionError):
             pass
-    raise MalformedBody(f"the body is not valid JSON: {error}; send one JSON object, encoded as UTF-8") from None
+    raise MalformedBody(not_json(body, error)) from None
+
+
+def not_json(body: bytes, error: orjson.JSONDecodeError) -> str:
+    """What is wrong with a body that orjson does not take."""
+    if body.startswith(codecs.BOM_UTF8):
+        return "the body begins with a byte order mark, which JSON may not have (RFC 8259); send it without"
+    return f"the body is not valid JSON: {error}; send one JSON object, encoded as UTF-8"
 
 
 def _integer(digits: str) -> int | float:

@@ -1,5 +1,6 @@
 """`POST /predict`: a JSON body to a JSON answer, by way of the engine."""
 
+import asyncio
 from typing import Final
 
 from fairlead_service import contract
@@ -7,7 +8,8 @@ from fairlead_service.inference import codec
 from fairlead_service.inference.codec import Expected
 from fairlead_service.inference.engine import Engine
 from fairlead_service.inference.quick import Decoder
-from fairlead_service.inference.raw import Call, Reply
+from fairlead_service.inference.raw import LOOP_BYTES, Call, Reply, is_long
+from fairlead_service.models.backends import Outputs
 from fairlead_service.models.slot import Serving
 
 _REPLAY: Final = contract.REPLAY_HEADER.lower().encode()
@@ -26,12 +28,18 @@ class Predict:
         """Raises Problem."""
         serving = self._engine.serving()
         expected = self._of(serving)
-        decoded = self._decoder.decode(call.body, serving.n_features, self._max_rows)
+        if len(call.body) < LOOP_BYTES:
+            decoded = self._decoder.decode(call.body, serving.n_features, self._max_rows)
+        else:  # in pieces, between which the event loop has its turns
+            decoded = await asyncio.to_thread(Decoder().decode, call.body, serving.n_features, self._max_rows)
         if decoded is None:
-            decoded = codec.decode_predict(call.body, expected)
+            decoded = await call.decode(codec.decode_predict, LOOP_BYTES, expected)
+        self._engine.ignored(serving, decoded.extra)
         replayed = _REPLAY in call.headers
         outputs = await self._engine.evaluate(serving, decoded.matrix, decoded.want, expected, call.gone, replayed)
-        return Reply(codec.encode_predict(outputs, serving.identity_json, serving.classes_json))
+        if is_long(outputs):
+            return Reply(await asyncio.to_thread(_encode, outputs, serving))
+        return Reply(_encode(outputs, serving))
 
     def _of(self, serving: Serving) -> Expected:
         """What a request must be for this model; made anew when another one serves."""
@@ -47,3 +55,7 @@ class Predict:
             )
             self._expected = (serving, expected)
         return self._expected[1]
+
+
+def _encode(outputs: Outputs, serving: Serving) -> bytes:
+    return codec.encode_predict(outputs, serving.identity_json, serving.classes_json)

@@ -17,12 +17,16 @@ from fairlead_service.errors import Problem
 from fairlead_service.hardening import HEADERS
 from fairlead_service.inference.admission import Admission
 from fairlead_service.inference.body import DisconnectError, Headers
+from fairlead_service.inference.decoder_process import DecoderProcess
 from fairlead_service.inference.exchange import Exchange
+from fairlead_service.models.backends import Outputs
 from fairlead_service.observability import logs
 from fairlead_service.observability.requests import CLIENT_GONE, REQUEST_ID, Observer, Seen
 
 LOOP_BYTES: Final = 2**18
 """How long a body of JSON or tensors may be that the event loop decodes itself."""
+LOOP_VALUES: Final = 2**16
+"""How many probabilities and scores an answer may have that the event loop writes itself."""
 GZIP_BYTES: Final = 4096
 GZIP_LOOP_BYTES: Final = 2**16
 """Longer answers are compressed in a thread: zlib takes 20 ms a MiB, and lets others run meanwhile."""
@@ -44,15 +48,16 @@ class Call:
     """Path parameters."""
     gone: Callable[[], bool]
     """Whether the client has left."""
+    decoder: DecoderProcess
 
     async def decode(
         self, decode: Callable[Concatenate[bytes, P], T], within: int, *arguments: P.args, **named: P.kwargs
     ) -> T:
-        """`decode` of the body and the arguments. If the body is longer than `within` bytes, a thread does it, so that
-        the event loop has its turns meanwhile."""
+        """`decode` of the body and the arguments. If the body is longer than `within` bytes, another process does it,
+        so that the event loop has its turns meanwhile."""
         if len(self.body) < within:
             return decode(self.body, *arguments, **named)
-        return await asyncio.to_thread(decode, self.body, *arguments, **named)
+        return await self.decoder.run(decode, self.body, *arguments, **named)
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +96,7 @@ class RawEndpoint:
         seconds: float,
         check: Callable[[Headers], None],
         admission: Admission,
+        decoder: DecoderProcess,
         refuse: Refuse = problem_reply,
     ) -> None:
         self._template = template
@@ -100,6 +106,7 @@ class RawEndpoint:
         self._seconds = seconds
         self._check = check
         self._admission = admission
+        self._decoder = decoder
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,7 +140,8 @@ class RawEndpoint:
             body = await exchange.body(seen.headers, limit=self._limit, seconds=self._seconds)
             self._admission.take()
             try:
-                return await self._handle(Call(seen.headers, body, seen.scope.get("path_params", {}), exchange.gone))
+                parameters = seen.scope.get("path_params", {})
+                return await self._handle(Call(seen.headers, body, parameters, exchange.gone, self._decoder))
             finally:
                 self._admission.give_back()
         except Problem as problem:
@@ -143,6 +151,13 @@ class RawEndpoint:
         except Exception as error:
             logs.error(f"{seen.scope['method']} {self._template} failed", error)
             return self._refuse(errors.InternalError(errors.UNEXPECTED), seen.request_id)
+
+
+def is_long(outputs: Outputs) -> bool:
+    """Whether a thread should write the answer, which then gives the interpreter back after each slice of it
+    (`json_arrays`). Predictions alone are never that many."""
+    parts = [part for part in (outputs.probabilities, outputs.scores) if part is not None]
+    return bool(parts) and sum(part.size for part in parts) > LOOP_VALUES
 
 
 def takes_gzip(accept: bytes) -> bool:

@@ -36,6 +36,7 @@ DATATYPES: Final[Mapping[str, DTypeLike]] = {
     "FP64": "<f8",
 }
 """Datatypes of inputs, and how their binary form is laid out."""
+_FLOATS: Final = ("<f2", "<f4", "<f8")
 
 
 class InvalidTensor(Problem):
@@ -70,12 +71,12 @@ class Tensor:
         return math.prod(self.shape) * np.dtype(DATATYPES[self.datatype]).itemsize
 
 
-def matrix(tensors: list[Tensor], manifest: Manifest, max_rows: int) -> Matrix:
-    """Shape (n, n_features), float64, C-contiguous: one tensor has all columns, or several have one each.
+def matrix(tensors: list[Tensor], manifest: Manifest, max_rows: int, *, by_name: bool) -> Matrix:
+    """Shape (n, n_features), float64, C-contiguous: one tensor has all columns, or (`by_name`) each has one.
 
-    Several are put in the model's order by their names. Raises InvalidTensor, TooManyRows.
+    Those are put in the model's order by their names. Raises InvalidTensor, TooManyRows.
     """
-    if len(tensors) == 1:
+    if not by_name:
         rows = _rows(tensors[0], manifest.n_features, max_rows)
         return _values(tensors[0], rows, _cells(tensors[0], manifest, 0, manifest.n_features))
     ordered = _by_name(tensors, manifest.feature_names)
@@ -160,7 +161,10 @@ def _from_binary(tensor: Tensor, data: memoryview, width: int, cells: Cells) -> 
     return stored.astype(np.float64).reshape(-1, width)
 
 
-def _from_json(tensor: Tensor, values: Sequence[object], width: int, cells: Cells) -> Matrix:
+def _from_json(tensor: Tensor, values: Sequence[Any], width: int, cells: Cells) -> Matrix:
+    if DATATYPES[tensor.datatype] not in _FLOATS and cells.accepts_missing and None in values:
+        row, column = divmod(values.index(None), width)
+        raise cells.refused(row, column, f"is null, which is no {tensor.datatype}; send the values as FP64")
     if tensor.datatype == _BOOL:
         return matrix_checks.numbers(values, width, replace(cells, accepts_missing=False), frozenset({bool}))
     datatype = np.dtype(DATATYPES[tensor.datatype])
@@ -175,6 +179,9 @@ def _from_json(tensor: Tensor, values: Sequence[object], width: int, cells: Cell
         fitting = numbers = matrix_checks.numbers(values, width, replace(cells, accepts_missing=False))
         bounds = np.iinfo(datatype)
         wrong = ~((np.trunc(numbers) == numbers) & (numbers >= float(bounds.min)) & (numbers <= float(bounds.max)))
+        rounded = (numbers == float(bounds.max)).ravel()  # as a double, 2**63 - 1 is 2**63
+        if rounded.any():
+            wrong |= np.fromiter((value > bounds.max for value in values), bool, len(values)).reshape(wrong.shape)
     if wrong.any():
         row, column = (int(index) for index in np.argwhere(wrong)[0])
         shown = repr(float(numbers[row, column]))
@@ -182,7 +189,7 @@ def _from_json(tensor: Tensor, values: Sequence[object], width: int, cells: Cell
     return fitting
 
 
-def _flat(tensor: Tensor, data: list[Any], rows: int, width: int) -> Sequence[object]:
+def _flat(tensor: Tensor, data: list[Any], rows: int, width: int) -> Sequence[Any]:
     """Data nested as the shape says, or flat, as one flat list of rows * width values."""
     if len(tensor.shape) == 2 and type(data[0] if data else None) is list:
         for index, row in enumerate(data):

@@ -31,6 +31,8 @@ class InferRequest:
     """Shape (n, n_features), C-contiguous."""
     outputs: tuple[Output, ...]
     id: str | None
+    extra: int = 0
+    """Inputs that the model does not have, and that were ignored."""
 
     @property
     def want(self) -> Want:
@@ -53,19 +55,27 @@ def decode(body: bytes, header_length: bytes | None, manifest: Manifest, max_row
         raise invalid("/id", f"id is {kind(request_id)}; send a string")
     parameters = _parameters(document, "")
     outputs = _outputs(document.get("outputs"), _flag(parameters, "binary_data_output", "", False), manifest)
-    return InferRequest(tensors.matrix(_tensors(document, tail), manifest, max_rows), outputs, request_id or None)
+    inputs, extra = _tensors(document, tail, manifest)
+    matrix = tensors.matrix(inputs, manifest, max_rows, by_name=len(inputs) + extra > 1)
+    return InferRequest(matrix, outputs, request_id or None, extra)
 
 
 def _split(body: bytes, header_length: bytes | None) -> tuple[bytes, memoryview]:
     if header_length is None:
         return body, memoryview(b"")
+    length = json_length(header_length, body)
+    return body[:length], memoryview(body)[length:]
+
+
+def json_length(header_length: bytes, body: bytes) -> int:
+    """How many bytes of the body are JSON, by the value of `Inference-Header-Content-Length`. Raises MalformedBody."""
     if not header_length.isdigit() or len(header_length) > _LENGTH_DIGITS:
         shown = header_length[:100].decode("latin-1")
         raise MalformedBody(f"Inference-Header-Content-Length is {shown!r}; send the length of the JSON in bytes")
     length = int(header_length)
     if length > len(body):
         raise MalformedBody(f"Inference-Header-Content-Length is {length}, but the body has only {len(body)} bytes")
-    return body[:length], memoryview(body)[length:]
+    return length
 
 
 def _outputs(value: object, binary: bool, manifest: Manifest) -> tuple[Output, ...]:
@@ -98,19 +108,39 @@ def available(manifest: Manifest) -> list[str]:
     return [PREDICT] + [PROBABILITIES] * manifest.has_probabilities + [SCORES] * manifest.has_scores
 
 
-def _tensors(document: dict[str, Any], tail: memoryview) -> list[Tensor]:
-    """The inputs; binary data are shared out in their order and must be used up."""
+def _tensors(document: dict[str, Any], tail: memoryview, manifest: Manifest) -> tuple[list[Tensor], int]:
+    """The inputs that the model has, and how many others there are; binary data are shared out in their order and must
+    be used up."""
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or not inputs:
         raise invalid("/inputs", "inputs is missing or empty; send a list of tensors")
+    names = frozenset(manifest.feature_names or ()) if len(inputs) > 1 else frozenset()
+    known = any(isinstance(value, dict) and _is_of(names, value.get("name")) for value in inputs)
     found, start = [], 0
     for index, value in enumerate(inputs):
-        tensor, start = _tensor(f"/inputs/{index}", f"inputs[{index}]", value, tail, start)
+        where, place = f"/inputs/{index}", f"inputs[{index}]"
+        if known and isinstance(value, dict) and not _is_of(names, value.get("name")):
+            start += _skipped(where, place, value, len(tail) - start)
+            continue
+        tensor, start = _tensor(where, place, value, tail, start)
         found.append(tensor)
     if start != len(tail):
         detail = f"{len(tail)} bytes follow the JSON, but the inputs' binary_data_size add up to {start}"
         raise invalid("/inputs", f"{detail}; they must be equal")
-    return found
+    return found, len(inputs) - len(found)
+
+
+def _is_of(names: frozenset[str], name: object) -> bool:
+    return isinstance(name, str) and name in names
+
+
+def _skipped(where: str, place: str, value: dict[str, Any], left: int) -> int:
+    """Bytes after the JSON that belong to an input which the model does not have, of whatever datatype."""
+    size = _parameters(value, where).get("binary_data_size", 0)
+    if type(size) is not int or not 0 <= size <= left:
+        detail = f"{place} has binary_data_size {str(size)[:30]}, but {left} bytes are left after the JSON"
+        raise invalid(f"{where}/parameters/binary_data_size", detail)
+    return size
 
 
 def _tensor(where: str, place: str, value: object, tail: memoryview, start: int) -> tuple[Tensor, int]:

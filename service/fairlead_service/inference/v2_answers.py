@@ -1,17 +1,19 @@
 """Open Inference Protocol V2: what is served, and outputs → the bytes of an answer. Pure."""
 
 import struct
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fairlead_service.errors import Problem
+from fairlead_service.inference import json_arrays
 from fairlead_service.inference.tensors import DATATYPES
 from fairlead_service.inference.v2 import PREDICT, PROBABILITIES, SCORES, InferRequest
 from fairlead_service.models.backends import Outputs
-from fairlead_service.models.bundle import Manifest
+from fairlead_service.models.bundle import Label, Manifest
 
 EXTENSIONS: Final = ("binary_tensor_data", "model_repository")
 PLATFORM: Final = "sklearn"
@@ -19,6 +21,9 @@ ANY_MODEL: Final = "model"
 """The name under which any model is served, for clients that do not know which one it is."""
 _INPUT: Final = "input-0"
 _BYTES: Final = "BYTES"
+_INTEGERS: Final = ("INT64", "UINT64")
+_EXACT: Final = 2**53
+"""Up to here a double holds every integer."""
 
 
 class OtherModel(Problem):
@@ -88,29 +93,41 @@ def encode(outputs: Outputs, request: InferRequest, manifest: Manifest) -> tuple
     if request.id is not None:
         document["id"] = request.id
     document |= {"parameters": {"run_id": manifest.identity.run_id}, "outputs": tensors}
-    head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    head = orjson.dumps(document)
     return (b"".join((head, *binaries)), len(head)) if binaries else (head, None)
 
 
 def _datatype(manifest: Manifest) -> str:
-    """Of predictions, by the labels."""
-    kinds = set(map(type, manifest.classes or (0.0,)))
+    """Of predictions: one that holds every label as it is; text for what no type of numbers holds."""
+    classes = manifest.classes or (0.0,)
+    kinds = set(map(type, classes))
     if kinds == {bool}:
         return "BOOL"
     if kinds == {int}:
-        return "INT64"
-    return "FP64" if kinds <= {int, float} else _BYTES
+        return next((name for name in _INTEGERS if _holds(name, classes)), _BYTES)
+    if kinds <= {int, float} and all(type(label) is float or abs(int(label)) <= _EXACT for label in classes):
+        return "FP64"
+    return _BYTES
+
+
+def _holds(datatype: str, labels: Sequence[Label]) -> bool:
+    bounds = np.iinfo(DATATYPES[datatype])
+    return all(bounds.min <= int(label) <= bounds.max for label in labels)
 
 
 def _flat(part: NDArray[Any], datatype: str) -> object:
     """Row by row, as orjson takes it."""
     if datatype == _BYTES:
         return list(map(str, part.ravel().tolist()))
-    return np.ascontiguousarray(part, np.bool_ if datatype == "BOOL" else DATATYPES[datatype]).ravel()
+    return json_arrays.fragment(np.ascontiguousarray(part, _dtype(datatype)).ravel())
 
 
 def _binary(part: NDArray[Any], datatype: str) -> bytes:
     if datatype != _BYTES:
-        return np.ascontiguousarray(part, DATATYPES[datatype]).tobytes()
+        return np.ascontiguousarray(part, _dtype(datatype)).tobytes()
     encoded = [str(value).encode() for value in part.ravel().tolist()]
     return b"".join(struct.pack("<I", len(value)) + value for value in encoded)
+
+
+def _dtype(datatype: str) -> DTypeLike:
+    return np.bool_ if datatype == "BOOL" else DATATYPES[datatype]

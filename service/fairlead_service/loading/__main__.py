@@ -72,7 +72,8 @@ def _run(options: argparse.Namespace, environment: Mapping[str, str], channel: w
             return MlflowSource(opened.enter_context(client))
 
         def fetch(uri: str, asked: LoadOptions) -> Bundle:
-            return loader.load(uri, destination, source(), asked, progress)
+            scratch = Path(options.scratch) if options.scratch else None
+            return loader.load(uri, destination, source(), asked, progress, scratch)
 
         cache = _cache(environment, channel)
         if cache is None:
@@ -94,8 +95,9 @@ def _cache(environment: Mapping[str, str], channel: wire.Channel) -> BundleCache
         if found is None:
             return None
         return BundleCache(found.backend(), report, found.signing_key, found.wait_seconds)
-    except CacheError as error:
-        report("error", f"the load goes on without the cache: {error}")
+    except Exception as error:  # CacheError, or what a library raises for settings that it does not take
+        shown = str(error) if isinstance(error, CacheError) else type(error).__name__
+        report("error", f"the load goes on without the cache: {shown}")
         return None
 
 
@@ -117,6 +119,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--version-policy", contract.ENV_VERSION_POLICY, default=VersionPolicy.MINOR.value, choices=policies)
     add("--max-bytes", ENV_MAX_MODEL_BYTES, default=loader.DEFAULT_MAX_BYTES, type=int, help="limit of model size")
     add("--memory-limit", ENV_MEMORY_LIMIT, default=memory.limit(), type=int, help="bytes the model may take to load")
+    parser.add_argument("--scratch", help="a directory for files of the load, which whoever starts this removes")
     allowed = environment.get(contract.ENV_ALLOW_PICKLE, "").lower() in ("1", "true")
     parser.add_argument("--allow-pickle", action="store_true", default=allowed, help="run the code inside a pickle")
     return parser

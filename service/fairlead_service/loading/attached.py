@@ -83,13 +83,12 @@ def answer(opened: Bundle) -> None:
     """Lets the model answer its input example, as the server will. Raises UnusableError if it does not."""
     import numpy as np
 
-    from fairlead_service.models.backends import Want
-    from fairlead_service.models.backends.native.backend import NativeBackend
+    from fairlead_service.models.backends import Want, build
 
     found = opened.manifest
     rows = found.input_example or ((0.0,) * found.n_features,)
     try:
-        backend = NativeBackend(opened)
+        backend = build(opened)
         backend.evaluate(np.array(rows, dtype=np.float64), Want(found.has_probabilities, found.has_scores))
     except Exception as error:  # what anyone may have written
         raise UnusableError(f"it does not answer: {type(error).__name__}: {error}") from error

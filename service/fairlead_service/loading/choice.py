@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fairlead_service import native
+from fairlead_service.failures import unsupported
 from fairlead_service.loading.estimator import Opened
+from fairlead_service.loading.example import Rows
 from fairlead_service.loading.framed import takes_matrices
 from fairlead_service.loading.proof import scores_fit, self_test
 from fairlead_service.loading.traits import Traits
@@ -42,24 +44,40 @@ def choose(opened: Opened, found: Traits, draft: Manifest, scratch: Path, say: C
     from fairlead_service.loading.comparison import Reference, steady
     from fairlead_service.loading.rows import for_fallback
 
-    estimator, example = takes_matrices(opened.estimator), draft.input_example
+    estimator, example = takes_matrices(opened.estimator), _placed(draft)
     tested = self_test(estimator, found, example)
-    draft = draft.model_copy(update={"has_scores": found.has_scores and scores_fit(estimator, draft)})
+    draft = draft.model_copy(update={"has_scores": found.has_scores and scores_fit(estimator, found, example)})
     reference = Reference(estimator)
-    chosen = _native(opened, draft, reference, scratch)
+    chosen = _native(opened, draft, example, reference, scratch)
     if isinstance(chosen, Choice):
         say(f"compiled: on {chosen.manifest.proof.rows} rows the answers are scikit-learn's own, bit for bit")
         return chosen
     say(f"served by scikit-learn: {chosen}")
     if estimator is not opened.estimator:
-        self_test(opened.estimator, found, example)  # the server has only matrices for it
-    rows = for_fallback(opened.estimator, example, draft.n_features, _ROWS_OF_FALLBACK)
+        raise unsupported(
+            f"the model selects columns by their names (strings), for which scikit-learn takes DataFrames only, and it "
+            f"cannot be compiled: {chosen}; select them by number (ColumnTransformer(…, [0, 2])) instead"
+        )
+    rows = for_fallback(opened.estimator, example, found.columns.fitted_width, _ROWS_OF_FALLBACK)
     proof = tested.model_copy(update={"batches": steady(reference, _want(draft), rows)})
     manifest = draft.model_copy(update={"fallback_reason": chosen, "proof": proof})
     return Choice(manifest, {bundle.SKOPS_FILE: opened.skops})
 
 
-def _native(opened: Opened, draft: Manifest, reference: "Reference", scratch: Path) -> Choice | str:
+def _placed(draft: Manifest) -> Rows | None:
+    """The input example in all columns that the estimator was fitted on."""
+    import numpy as np
+
+    from fairlead_service.models.backends import place
+
+    if draft.input_example is None or draft.placement is None:
+        return draft.input_example
+    return tuple(map(tuple, place(np.array(draft.input_example, np.float64), draft.placement).tolist()))
+
+
+def _native(
+    opened: Opened, draft: Manifest, example: Rows | None, reference: "Reference", scratch: Path
+) -> Choice | str:
     """The choice of the native backend, or why it cannot be."""
     if not native.available():
         return NO_KERNEL
@@ -75,7 +93,7 @@ def _native(opened: Opened, draft: Manifest, reference: "Reference", scratch: Pa
             files = encode(compiled.program, compiled.arrays)
         draft = draft.model_copy(update={"backend": "native", "program_format": PROGRAM_FORMAT})
         with stage("prove"):
-            proven = _prove(opened, compiled, files, draft, reference, scratch)
+            proven = _prove(opened, compiled, files, draft, example, reference, scratch)
     except Exception as error:  # a model that the compiler or the kernel stumbles over is still scikit-learn's to serve
         return f"the compiler fails on it: {type(error).__name__}: {error}"
     if isinstance(proven, Different):
@@ -89,10 +107,11 @@ def _prove(
     compiled: "Compiled",
     files: Mapping[str, bytes],
     draft: Manifest,
+    example: Rows | None,
     reference: "Reference",
     scratch: Path,
 ) -> "Identical | Different":
-    """Opens the program as the server would, and compares."""
+    """Opens the program as the server would, and compares, in all columns that the estimator was fitted on."""
     from threadpoolctl import threadpool_limits
 
     from fairlead_service.loading import rows
@@ -102,7 +121,7 @@ def _prove(
 
     bundle.write(scratch / "compiled", draft, files)
     backend = NativeBackend(bundle.read(scratch / "compiled"))
-    program, width, example = compiled.program, draft.n_features, draft.input_example
+    program, width = compiled.program, draft.n_features if draft.placement is None else draft.placement.width
     sets = rows.for_program(program, compiled.arrays, opened.estimator, example, width, missing=draft.accepts_missing)
     trees = program.estimator if isinstance(program.estimator, Trees) else None
     single = 24 if trees is None else max(4, min(24, _SINGLE_TREES // len(compiled.arrays[trees.roots])))

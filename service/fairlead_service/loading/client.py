@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
+from fairlead_service import addresses
+from fairlead_service.tracking import TrackingServer
+
 RETRIES: Final = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 TIMEOUT: Final = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 _PATIENT_RETRIES: Final = 6
@@ -24,13 +27,17 @@ _DEFAULTS: Final = {
 """Set before MLflow is imported, unless the operator of this process chose otherwise."""
 
 
-def prepare(tracking_uri: str) -> None:
-    """Imports MLflow's client and points it at the server."""
+def prepare(server: TrackingServer) -> None:
+    """Imports MLflow's client and points it at the server. It finds the credentials in the environment."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    os.environ[addresses.TRACKING_URI] = server.url
+    if server.username:
+        os.environ[addresses.TRACKING_USERNAME] = server.username
+        os.environ[addresses.TRACKING_PASSWORD] = server.password or ""
     import mlflow
 
-    mlflow.set_tracking_uri(tracking_uri)
+    mlflow.set_tracking_uri(server.url)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"mlflow\..*")
 

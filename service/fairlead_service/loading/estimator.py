@@ -33,7 +33,8 @@ def check_serialization(serialization: str, *, allow_pickle: bool) -> None:
     if serialization != "skops" and not allow_pickle:
         raise refused(
             f"the model is stored as {serialization}, which can run any code when read; log it with "
-            "serialization_format='skops' (MLflow's default), or set allowPickle if you trust whoever logged it"
+            "mlflow.sklearn.log_model(…, serialization_format='skops', skops_trusted_types=[…]) "
+            "(mlflow.autolog writes pickles), or set allowPickle if you trust whoever logged it"
         )
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from fairlead_service.failures import corrupt, refused
+from fairlead_service.loading import example as examples
 from fairlead_service.loading import mlmodel
+from fairlead_service.loading.example import Example
 from fairlead_service.loading.mlmodel import ModelDescription
 from fairlead_service.loading.source import Artifacts, Listing
 
@@ -76,11 +78,11 @@ def describe(files: Files) -> Described:
     return Described(description, trained_with)
 
 
-def example(files: Files, description: ModelDescription) -> tuple[tuple[float, ...], ...] | None:
+def example(files: Files, description: ModelDescription) -> Example | None:
     """The model's input example, if it has one."""
     if description.example_file is None or description.example_file not in files.listing.files:
         return None
-    return mlmodel.example_rows(files.fetch(description.example_file, SMALL_FILE_BYTES).read_bytes())
+    return examples.parse(files.fetch(description.example_file, SMALL_FILE_BYTES).read_bytes())
 
 
 def sha256(path: Path) -> str:

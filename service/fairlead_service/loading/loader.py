@@ -1,6 +1,5 @@
 """One load from start to end: resolve, fetch, check, compile, prove, write; or take the bundle that is there."""
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from typing import Any, Final
 from fairlead_service import native
 from fairlead_service.contract import FailureReason
 from fairlead_service.failures import LoadError, not_found, refused
-from fairlead_service.loading import attached, memory, mlmodel, reference, versions
+from fairlead_service.loading import attached, memory, mlmodel, reference, scratch, versions
 from fairlead_service.loading import estimator as estimators
 from fairlead_service.loading import fetch as fetching
 from fairlead_service.loading.choice import Choice, choose
@@ -33,7 +32,7 @@ _MADE_WITH: Final = ("fairlead", *versions.COMPARED)
 @dataclass(frozen=True)
 class LoadOptions:
     run_id: str | None = None
-    """The run the caller believes the model to be from; another one is an error."""
+    """What the caller believes the model to be: its run, or the logged model (`m-…`); another one is an error."""
     name: str | None = None
     version: str | None = None
     allow_pickle: bool = False
@@ -44,18 +43,27 @@ class LoadOptions:
     """Bytes that this process, and the server after it, may use."""
 
 
-def load(uri: str, destination: Path, source: Source, options: LoadOptions, progress: Progress) -> Bundle:
+def load(
+    uri: str,
+    destination: Path,
+    source: Source,
+    options: LoadOptions,
+    progress: Progress,
+    scratch_parent: Path | None = None,
+) -> Bundle:
     """Fetches a model, checks it, compiles and proves it if it can be, and writes its bundle to `destination`.
 
-    Raises LoadError with a reason that says whether trying again can help.
+    `scratch_parent`: a directory that the caller removes, also when this process is killed; without one, what killed
+    loaders have left beside `destination` is removed here. Raises LoadError with a reason that says whether trying
+    again can help.
     """
     with stage("resolve"):
-        resolved = _identified(source.resolve(reference.parse(uri), uri), options)
+        resolved = _identified(source.resolve(reference.parse(uri)), options)
     destination.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fairlead-load-", dir=destination.absolute().parent) as scratch:
+    with scratch.directory(scratch_parent, destination.absolute().parent) as directory:
         progress("fetch", f"{resolved.uri} from {resolved.artifact_uri}")
         with stage("fetch"):
-            files = Files(source.artifacts(resolved), Path(scratch))
+            files = Files(source.artifacts(resolved), directory)
             described = fetching.describe(files)
         estimators.check_serialization(described.description.serialization, allow_pickle=options.allow_pickle)
         warnings = _check_versions(described, options, progress)
@@ -122,20 +130,21 @@ class _Load:
         with stage("check"):
             opened = self._open(path, description.serialization)
             found = traits(opened.estimator, mlmodel.inputs(description.signature), example)
-        self.progress("prove", f"{found.estimator}, {found.n_features} features")
+        for text in found.columns.warnings:
+            self.progress("check", f"warning: {text}")
+        self.progress("prove", f"{found.estimator}, {found.columns.n_features} features")
         draft = Manifest(
             identity=self._identity(),
             backend="sklearn",
             trained_with=dict(self.described.trained_with),
-            warnings=(*self.warnings, *tight),
+            warnings=(*self.warnings, *tight, *found.columns.warnings),
             trusted_types=opened.trusted_types,
-            input_example=example,
             signature=description.signature,
             proof=Proof(rows=0, verdict="untested"),
             model_sha256=digest,
             made_with=versions.installed(_MADE_WITH),
             created_at=datetime.now(UTC),
-            **vars(found),
+            **found.manifest_fields(),
         )
         return choose(opened, found, draft, path.parent, lambda text: self.progress("prove", text))
 
@@ -161,7 +170,7 @@ class _Load:
 
     def _identity(self) -> Identity:
         return Identity(
-            run_id=self.resolved.run_id or "",
+            run_id=self.resolved.identity or "",
             model_uri=self.resolved.uri,
             model_id=self.resolved.model_id,
             name=self.resolved.name,
@@ -184,7 +193,7 @@ def reuse(uri: str, destination: Path, options: LoadOptions) -> Bundle | None:
         wanted.name,
         wanted.version,
     )
-    same = by_version or identity.model_uri == uri
+    same = by_version or identity.model_uri == reference.written(wanted)
     for asked, have in (
         (options.run_id, identity.run_id),
         (options.name, identity.name),
@@ -207,11 +216,13 @@ def _runs_here(manifest: Manifest) -> bool:
 
 def _identified(resolved: ResolvedModel, options: LoadOptions) -> ResolvedModel:
     """Joins what MLflow says with what the caller knows; they must not contradict each other."""
-    if options.run_id and resolved.run_id and options.run_id != resolved.run_id:
-        raise not_found(f"{resolved.uri} was logged by run {resolved.run_id}, not by run {options.run_id}")
+    wanted, known = options.run_id, {resolved.run_id, resolved.model_id} - {None}
+    if wanted and known and wanted not in known:
+        by = f"by run {resolved.run_id}" if resolved.run_id else f"outside a run, as {resolved.model_id}"
+        raise not_found(f"{resolved.uri} was logged {by}, not as {wanted}")
     return replace(
         resolved,
-        run_id=resolved.run_id or options.run_id,
+        run_id=resolved.run_id if known else wanted,
         name=options.name or resolved.name,
         version=options.version or resolved.version,
     )

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from fairlead_service.contract import FailureReason
 from fairlead_service.failures import LoadError
-from fairlead_service.loading.traits import Rows, Traits
-from fairlead_service.models.bundle import Manifest, Proof
+from fairlead_service.loading.example import Rows
+from fairlead_service.loading.traits import Traits
+from fairlead_service.models.bundle import Proof
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 def self_test(estimator: Any, found: Traits, example: Rows | None) -> Proof:
-    """Predicts the input example.
+    """Predicts the input example, whose rows have all columns that the estimator was fitted on.
 
     Raises LoadError(SelfTestFailed) if that raises, or the answers have other shapes or values than promised.
     """
@@ -23,8 +24,6 @@ def self_test(estimator: Any, found: Traits, example: Rows | None) -> Proof:
     import numpy as np
 
     x = np.asarray(example, dtype=np.float64)
-    if x.shape[1] != found.n_features:
-        raise _failed(f"its input example has {x.shape[1]} columns, the model takes {found.n_features}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -38,13 +37,12 @@ def self_test(estimator: Any, found: Traits, example: Rows | None) -> Proof:
     return Proof(rows=len(x), verdict="loaded")
 
 
-def scores_fit(estimator: Any, manifest: Manifest) -> bool:
+def scores_fit(estimator: Any, found: Traits, example: Rows | None) -> bool:
     """Whether `decision_function` answers in the shape that is served: (n,) for two classes, else (n, n_classes)."""
     import numpy as np
 
-    example = manifest.input_example or ((0.0,) * manifest.n_features,)
-    x = np.asarray(example, dtype=np.float64)
-    classes = len(manifest.classes or ())
+    x = np.asarray(example or ((0.0,) * found.columns.fitted_width,), dtype=np.float64)
+    classes = len(found.classes or ())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -37,10 +37,26 @@ class ModelAlias:
 Reference = RunModel | LoggedModel | ModelVersion | ModelAlias
 
 
+def written(reference: Reference) -> str:
+    """The reference as a URI, the same for all that mean the same."""
+    match reference:
+        case RunModel(run_id, path):
+            return f"runs:/{run_id}" if path is None else f"runs:/{run_id}/{path}"
+        case LoggedModel(model_id):
+            return f"models:/{model_id}"
+        case ModelVersion(name, version):
+            return f"models:/{name}/{version}"
+        case ModelAlias(name, alias):
+            return f"models:/{name}@{alias}"
+
+
 def parse(uri: str) -> Reference:
-    """Raises LoadError(ModelNotFound) for anything but the five forms: such a URI can never name a model."""
+    """Raises LoadError(ModelNotFound) for anything but the five forms: such a URI can never name a model.
+
+    Slashes at the end, or more than one between two parts, mean nothing.
+    """
     scheme, _, rest = uri.partition(":/")
-    rest = rest.strip("/")
+    rest = "/".join(part for part in rest.split("/") if part)
     if scheme == "runs" and rest:
         run_id, _, path = rest.partition("/")
         if ".." not in path.split("/"):

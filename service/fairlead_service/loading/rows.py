@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_service.loading.traits import Rows
+from fairlead_service.loading.example import Rows
 from fairlead_service.models.backends import Matrix
 from fairlead_service.models.backends.native.program import MISSING_LEFT, NODE, Program, Trees
 from fairlead_service.models.backends.native.record import Arrays
@@ -20,8 +20,10 @@ EVALUATIONS: Final = 200_000
 """Rows times trees that a proof may take, so that a model of many trees does not take minutes."""
 MOST_ROWS: Final = 2000
 FEWEST_ROWS: Final = 96
-_CELLS: Final = 4_000_000
-"""Numbers in all rows: 32 MB for a model of very many columns."""
+_FEWEST_WIDE_ROWS: Final = 16
+"""Of a model of tens of thousands of columns."""
+_CELLS: Final = 2_000_000
+"""Numbers in all rows: 16 MB for a model of very many columns."""
 _VALUES_A_COLUMN: Final = 64
 _MAGNITUDES: Final = np.array([1e-30, 1e-6, 1e-2, 1.0, 1e2, 1e6, 1e30])
 _SMALLEST: Final = (0.0, -0.0, 5e-324, -5e-324, 1e-310, 1e-45, -1e-45, 1e-38)
@@ -49,7 +51,7 @@ def for_program(
     trees = program.estimator if isinstance(program.estimator, Trees) else None
     direct = trees is not None and all(step.kind == "check" for step in program.steps)
     number = 1 if trees is None else len(arrays[trees.roots])
-    count = max(FEWEST_ROWS, min(MOST_ROWS, EVALUATIONS // number, _CELLS // width))
+    count = max(_FEWEST_WIDE_ROWS, min(max(FEWEST_ROWS, min(MOST_ROWS, EVALUATIONS // number)), _CELLS // width))
     found = [RowSet("rows of the input example", _matrix(example, width))] if example else []
     columns = _columns(estimator, example, width)
     if trees is not None and direct:

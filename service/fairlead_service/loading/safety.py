@@ -2,8 +2,9 @@
 
 A skops file carries a list of types that its author says to trust; that is the author's own claim and is not read.
 What is allowed is skops' built-in list (estimators, ufuncs, plain containers) and the names below. Each was looked
-at: it is a data holder, or a pure function of arrays, and reading it from a file runs nothing that the file chose.
-Types whose *contents* native code trusts blindly are marked; `structure` checks those contents after loading.
+at: it is a data holder, or a pure function of arrays. That keeps out types and functions of the author's choice; it is
+no wall, because the *contents* of allowed types are the author's, and libraries trust them (SECURITY.md). Types whose
+contents native code is known to trust blindly are marked; `structure` checks those contents after loading.
 """
 
 import json
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from fairlead_service.failures import corrupt, refused
+from fairlead_service.failures import LoadError, corrupt, refused
 
 ALLOWED_TYPES: Final = frozenset(
     {
@@ -97,7 +98,9 @@ def check_archive(path: Path, limit: int) -> None:
             _cap(sizes["schema.json"], min(limit, SCHEMA_BYTES))
             schema = json.loads(archive.read("schema.json"))
         _cap(sum(sizes.get(name, 0) for name in _references(schema)), limit)
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, RecursionError, NotImplementedError) as error:
+    except (LoadError, MemoryError):
+        raise
+    except Exception as error:  # what anyone may have written
         raise corrupt(f"{path.name} is not a whole skops file: {type(error).__name__}: {error}") from error
 
 
@@ -119,8 +122,9 @@ def check_types(types: tuple[str, ...]) -> None:
     strange = sorted(set(types) - ALLOWED_TYPES)
     if strange:
         raise refused(
-            f"the model needs types that Fairlead does not allow: {', '.join(strange)}; use scikit-learn's own "
-            "estimators, or set allowPickle if you trust whoever logged it"
+            f"the model needs types that Fairlead does not allow: {', '.join(strange[:20])}; use scikit-learn's own "
+            "estimators. If their code is in this image and you trust whoever logs the model, log it with "
+            "serialization_format='cloudpickle' and set allowPickle, which does not open skops files of other types"
         )
 
 

@@ -17,7 +17,7 @@ from fairlead_service.failures import LoadError, corrupt, not_found, refused
 from fairlead_service.loading import client
 from fairlead_service.loading import reference as refs
 from fairlead_service.loading.mlmodel import file_name
-from fairlead_service.tracking import TrackingClient
+from fairlead_service.tracking import TrackingClient, TrackingServer
 
 DEFAULT_NAME: Final = "model"
 _PROXIED: Final = "mlflow-artifacts:/"
@@ -28,11 +28,17 @@ class ResolvedModel:
     uri: str
     """An immutable reference to this very model."""
     run_id: str | None
+    """None for a model that was logged outside a run."""
     model_id: str | None
     artifact_uri: str
     """The directory that holds MLmodel."""
     name: str | None = None
     version: str | None = None
+
+    @property
+    def identity(self) -> str | None:
+        """What the model goes by: its run, or the logged model itself (`m-…`) outside a run."""
+        return self.run_id or self.model_id
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Artifacts(Protocol):
 
 
 class Source(Protocol):
-    def resolve(self, reference: refs.Reference, uri: str) -> ResolvedModel:
+    def resolve(self, reference: refs.Reference) -> ResolvedModel:
         """Raises LoadError: ModelNotFound, TrackingServerUnavailable."""
 
     def artifacts(self, model: ResolvedModel) -> Artifacts: ...
@@ -69,10 +75,10 @@ class MlflowSource:
     def __init__(self, client: TrackingClient) -> None:
         self._client = client
 
-    def resolve(self, reference: refs.Reference, uri: str) -> ResolvedModel:
+    def resolve(self, reference: refs.Reference) -> ResolvedModel:
         match reference:
             case refs.RunModel(run_id, path):
-                return self._in_run(run_id, path, uri)
+                return self._in_run(run_id, path, refs.written(reference))
             case refs.LoggedModel(model_id):
                 return self._resolved(self._logged(model_id))
             case refs.ModelVersion(name, version):
@@ -85,7 +91,7 @@ class MlflowSource:
         root = model.artifact_uri
         if root.startswith(_PROXIED) and not root.startswith(_PROXIED + "/"):
             return ProxiedArtifacts(self._client, root.removeprefix(_PROXIED).strip("/"))
-        return ClientArtifacts(root, self._client.url)
+        return ClientArtifacts(root, self._client.server)
 
     def _registered(self, version: Mapping[str, Any]) -> ResolvedModel:
         name, number, origin = version["name"], str(version["version"]), str(version.get("source", ""))
@@ -156,12 +162,12 @@ class ProxiedArtifacts:
 class ClientArtifacts:
     """Files in a store of their own (s3, gs, a shared disk), through MLflow's client and that store's library."""
 
-    def __init__(self, root: str, tracking_uri: str) -> None:
+    def __init__(self, root: str, server: TrackingServer) -> None:
         self._root = root.rstrip("/")
-        self._tracking_uri = tracking_uri
+        self._server = server
 
     def listing(self) -> Listing:
-        client.prepare(self._tracking_uri)
+        client.prepare(self._server)
         import mlflow
 
         with _client_errors(self._root):
@@ -172,10 +178,10 @@ class ClientArtifacts:
         )
 
     def below(self, name: str) -> "ClientArtifacts":
-        return ClientArtifacts(f"{self._root}/{file_name(name)}", self._tracking_uri)
+        return ClientArtifacts(f"{self._root}/{file_name(name)}", self._server)
 
     def download(self, name: str, path: Path, limit: int) -> None:
-        client.prepare(self._tracking_uri)
+        client.prepare(self._server)
         import mlflow
 
         with _client_errors(self._root):

@@ -3,17 +3,15 @@
 import sys
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from fairlead_service.failures import unsupported
+from fairlead_service.loading.columns import Columns, agree
+from fairlead_service.loading.example import Example
 from fairlead_service.loading.labels import json_labels
 from fairlead_service.loading.mlmodel import Inputs
+from fairlead_service.loading.untrusted import parsing
 from fairlead_service.models.bundle import Label
-
-if TYPE_CHECKING:
-    pass
-
-Rows = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -22,8 +20,7 @@ class Traits:
 
     estimator: str
     task: Literal["classification", "regression"]
-    n_features: int
-    feature_names: tuple[str, ...] | None
+    columns: Columns
     classes: tuple[Label, ...] | None
     has_probabilities: bool
     has_scores: bool = False
@@ -31,9 +28,26 @@ class Traits:
     accepts_missing: bool = False
     """Whether it takes NaN for a missing value, in every column."""
 
+    def manifest_fields(self) -> dict[str, Any]:
+        """What a bundle's manifest says of the estimator."""
+        columns = self.columns
+        own = {name: value for name, value in vars(self).items() if name != "columns"}
+        return own | {
+            "n_features": columns.n_features,
+            "feature_names": columns.names,
+            "placement": columns.placement,
+            "input_example": columns.example,
+        }
 
-def traits(estimator: Any, declared: Inputs | None, example: Rows | None) -> Traits:
-    """Raises LoadError(ModelUnsupported) unless it is a fitted classifier or regressor of one output."""
+
+def traits(estimator: Any, declared: Inputs | None, example: Example | None) -> Traits:
+    """Raises LoadError: ModelUnsupported unless it is a fitted classifier or regressor of one output whose columns are
+    numbers, SelfTestFailed if its example has other columns, ModelCorrupt."""
+    with parsing("what the model's contents say of themselves"):  # attributes may be code of the model's own
+        return _traits(estimator, declared, example)
+
+
+def _traits(estimator: Any, declared: Inputs | None, example: Example | None) -> Traits:
     from sklearn.base import BaseEstimator, is_classifier, is_regressor
 
     kind = f"{type(estimator).__module__}.{type(estimator).__qualname__}"
@@ -42,16 +56,15 @@ def traits(estimator: Any, declared: Inputs | None, example: Rows | None) -> Tra
     if not (is_classifier(estimator) or is_regressor(estimator)):
         raise unsupported(f"the model is a {kind}, neither a classifier nor a regressor")
     classes = _classes(estimator) if is_classifier(estimator) else None
-    width = _width(estimator, declared, example)
+    columns = agree(estimator, declared, example)
     return Traits(
         estimator=_public_name(estimator),
         task="classification" if is_classifier(estimator) else "regression",
-        n_features=width,
-        feature_names=_names(estimator, declared),
+        columns=columns,
         classes=classes,
         has_probabilities=classes is not None and hasattr(estimator, "predict_proba"),
         has_scores=classes is not None and hasattr(estimator, "decision_function"),
-        accepts_missing=_accepts_missing(estimator, width),
+        accepts_missing=_accepts_missing(estimator, columns.fitted_width),
     )
 
 
@@ -62,26 +75,6 @@ def _classes(estimator: Any) -> tuple[Label, ...]:
     if not isinstance(classes, np.ndarray) or classes.ndim != 1 or not len(classes):
         raise unsupported("the model is a classifier without one list of classes (multi-output, or not fitted)")
     return json_labels(classes)
-
-
-def _width(estimator: Any, declared: Inputs | None, example: Rows | None) -> int:
-    width = getattr(estimator, "n_features_in_", None)
-    if width is None and declared is not None:
-        width = declared.n_features
-    if width is None and example is not None:
-        width = len(example[0])
-    if width is None:
-        raise unsupported("nothing says how many features the model takes; log it with an input_example or a signature")
-    if declared is not None and declared.n_features != width:
-        raise unsupported(f"the model takes {width} features but its signature declares {declared.n_features}")
-    return int(width)
-
-
-def _names(estimator: Any, declared: Inputs | None) -> tuple[str, ...] | None:
-    if declared is not None and declared.names is not None:
-        return declared.names
-    names = getattr(estimator, "feature_names_in_", None)
-    return None if names is None else tuple(map(str, names))
 
 
 def _accepts_missing(estimator: Any, width: int) -> bool:

@@ -8,19 +8,23 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 SKOPS_FILE: Final = "model.skops"
+
+MOST_COLUMNS: Final = 50_000
+"""Widest model that is served: what is made for a load grows with the width, which a file of any size can claim."""
 
 Label = bool | int | float | str
 """A class label as JSON knows it."""
@@ -38,6 +42,7 @@ class Identity(_Frozen):
     """Which model this is: immutable references only, never an alias."""
 
     run_id: str
+    """What the model goes by: its run, or the logged model (`m-…`) where it was logged outside a run."""
     model_uri: str
     """`runs:/RUN/PATH` or `models:/m-ID`, as the loader was asked."""
     model_id: str | None = None
@@ -59,6 +64,20 @@ class Proof(_Frozen):
         description="Whether a request's answer is the same, bit for bit, whatever requests share a call of the "
         "backend with it",
     )
+
+
+class Placement(_Frozen):
+    """Where a model's features are in the wider matrix that it was fitted on; the model drops the other columns."""
+
+    width: int = Field(ge=1, le=MOST_COLUMNS)
+    places: tuple[int, ...]
+    """Ascending, one for each feature."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not all(low < high for low, high in pairwise((-1, *self.places, self.width))):
+            raise ValueError("places must ascend and be within the width")
+        return self
 
 
 class FeatureReference(_Frozen):
@@ -97,9 +116,22 @@ PredictionReference = ClassReference | FeatureReference
 
 
 class FileDigest(_Frozen):
-    sha256: str
-    size: int
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: int = Field(ge=0)
     """Bytes."""
+
+
+_FILE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}(\.[a-z0-9]{1,15})?")
+
+
+def _file_name(name: str) -> str:
+    if not _FILE_NAME.fullmatch(name) or name == MANIFEST:
+        raise ValueError(f"it names a file outside its directory, or no file that a bundle has: {name[:100]!r}")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
+"""Of a file beside the manifest: nothing that leads elsewhere, takes the manifest's place, or no disk can hold."""
 
 
 class Manifest(_Frozen):
@@ -113,8 +145,11 @@ class Manifest(_Frozen):
     estimator: str
     """Qualified class name of the fitted estimator, `sklearn.pipeline.Pipeline` for pipelines."""
     task: Literal["classification", "regression"]
-    n_features: int
+    n_features: int = Field(ge=1, le=MOST_COLUMNS)
     feature_names: tuple[str, ...] | None = None
+    """In the order of the matrix; requests match their columns to them by name where they have names."""
+    placement: Placement | None = None
+    """Where the features are in the matrix that the backend takes; None: that matrix has no other columns."""
     classes: tuple[Label, ...] | None = None
     """Class labels in the order of the probability columns; None for regressors."""
     has_probabilities: bool = False
@@ -144,7 +179,15 @@ class Manifest(_Frozen):
     made_with: Mapping[str, str] = {}
     """Distribution name → version where the bundle was made and proven (`fairlead`, `scikit-learn`, `numpy`, …)."""
     created_at: datetime
-    files: Mapping[str, FileDigest] = {}
+    files: Mapping[FileName, FileDigest] = {}
+
+    @model_validator(mode="after")
+    def _columns_fit(self) -> Self:
+        if self.feature_names is not None and len(self.feature_names) != self.n_features:
+            raise ValueError(f"there are {len(self.feature_names)} feature names for {self.n_features} features")
+        if self.placement is not None and len(self.placement.places) != self.n_features:
+            raise ValueError(f"there are {len(self.placement.places)} places for {self.n_features} features")
+        return self
 
     @model_validator(mode="after")
     def _references_fit(self) -> Self:
@@ -230,8 +273,6 @@ def read(directory: Path) -> Bundle:
     except (ValueError, AttributeError, RecursionError, ValidationError) as error:
         raise BundleError(f"{directory / MANIFEST} is not a bundle manifest: {error}") from error
     for name, expected in manifest.files.items():
-        if name in ("", "..") or Path(name).name != name:
-            raise BundleError(f"{directory / MANIFEST} names a file outside its directory: {name!r}")
         _verify(directory / name, expected)
     return Bundle(directory=directory, manifest=manifest)
 

@@ -94,8 +94,10 @@ class Store:
                 self.discard(self._bundles / name)
 
     def discard(self, path: Path) -> None:
-        """Removes a bundle that was not taken, or a job's directory."""
+        """Removes a bundle that was not taken, or a job's directory, and what a killed child has half written of it."""
         shutil.rmtree(path, ignore_errors=True)
+        for half in path.parent.glob(f".{path.name}.*"):
+            shutil.rmtree(half, ignore_errors=True)
 
     def close(self) -> None:
         """Lets another server own the directory."""

@@ -14,9 +14,10 @@ SERVE: Final = "serve"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A run's model; what else is given must be true of it as well."""
+    """A run's model, or a logged model; what else is given must be true of it as well."""
 
     run_id: str
+    """A logged model's own id (`m-…`) stands for it, too."""
     model_uri: str | None = None
     name: str | None = None
     version: str | None = None
@@ -24,14 +25,14 @@ class Wanted:
     @property
     def uri(self) -> str:
         """What the loader is asked for."""
-        return self.model_uri or f"runs:/{self.run_id}"
+        return self.model_uri or (f"models:/{self.run_id}" if self.run_id.startswith("m-") else f"runs:/{self.run_id}")
 
     def is_of(self, identity: Identity) -> bool:
         """Whether a model that was loaded before is surely the wanted one. An alias may mean another one by now."""
         registered = f"models:/{identity.name}/{identity.version}"
         known = {None, identity.model_uri, f"models:/{identity.model_id}", registered}
         return (
-            self.run_id == identity.run_id
+            self.run_id in (identity.run_id, identity.model_id)
             and self.model_uri in known
             and self.name in (None, identity.name)
             and self.version in (None, identity.version)

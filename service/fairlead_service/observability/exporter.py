@@ -5,6 +5,7 @@ A backend that is away is one warning, and one line when it is back: OpenTelemet
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,6 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from fairlead_service.observability import logs
+from fairlead_service.observability.sampling import address, shown
 
 _TALKATIVE: Final = (
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
@@ -25,6 +27,7 @@ class LateExporter(SpanExporter):
     """OTLP over HTTP, as OpenTelemetry's variables say."""
 
     def __init__(self) -> None:
+        self._address = address(os.environ)
         self._exporter: SpanExporter | None = None
         self._heard = _Heard()
         self._lost = 0
@@ -49,7 +52,7 @@ class LateExporter(SpanExporter):
                 logging.getLogger(name).addFilter(self._heard)
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-            self._exporter = OTLPSpanExporter()
+            self._exporter = OTLPSpanExporter(endpoint=self._address)
         return self._exporter
 
     def _tell(self, taken: bool, count: int) -> None:
@@ -57,9 +60,8 @@ class LateExporter(SpanExporter):
             logs.event("log", f"spans are exported again; {self._lost} were lost")
         if not taken and not self._lost:
             why = f"{self._heard.last}; " if self._heard.last else ""
-            logs.event(
-                "log", f"spans can't be exported and are lost: {why}not said again until it works", logging.WARNING
-            )
+            what = f"spans can't be exported to {shown(self._address)} and are lost: {why}not said again until it works"
+            logs.event("log", what, logging.WARNING)
         self._lost = 0 if taken else self._lost + count
 
 

@@ -1,12 +1,15 @@
 """What every log line has, whoever writes it; docs/logs.schema.json is the whole form. Pure."""
 
 import logging
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+_UNSEEN: Final = ("Cc", "Cf", "Zl", "Zp")
+"""Unicode's controls, formats (marks of direction, joiners, tags), and separators of lines."""
 _LEVELS = (
     (logging.CRITICAL, "critical"),
     (logging.ERROR, "error"),
@@ -33,11 +36,21 @@ def level_name(level: int) -> str:
 
 
 def encode(found: Any) -> bytes:
-    """As JSON, whatever is in it; what JSON has not, as text."""
+    """As JSON, whatever is in it; what JSON has not, as text. Characters that steer a terminal, or turn the order of
+    what is read around, are escaped: JSON's readers see no difference, and people see what is there."""
     try:
-        return orjson.dumps(found, default=str)
+        encoded = orjson.dumps(found, default=str)
     except TypeError:  # lone surrogates, integers over 64 bits, keys that are no strings
-        return orjson.dumps(_plain(found))
+        encoded = orjson.dumps(_plain(found))
+    text = encoded.decode()
+    return encoded if text.isprintable() else "".join(map(_seen, text)).encode()
+
+
+def _seen(character: str) -> str:
+    if unicodedata.category(character) not in _UNSEEN:
+        return character
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def _plain(value: Any) -> Any:

@@ -27,6 +27,7 @@ UNMATCHED: Final = "unmatched"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LATENCY: Final = tuple(value / 1000 for value in contract.LATENCY_MILLISECONDS)
 _PREDICTION: Final = (0.00005, 0.0001, 0.00025, *_LATENCY)
+_STALL: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _TRAINING: Final = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 _LOADING: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _ROWS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0)
@@ -47,9 +48,16 @@ class Metrics:
         )
         self._predictions = Histograms("prediction_time_seconds", "Time of one model call", (), _PREDICTION)
         self._batches = Histograms("prediction_batch_size", "Rows of one model call", (), _ROWS)
-        for histograms in (self._requests, self._predictions, self._batches):
+        self._stalls = Histograms(
+            "event_loop_stall_seconds",
+            "How late the server's event loop was for a timer, 20 times a second; meanwhile no request is answered",
+            (),
+            _STALL,
+        )
+        for histograms in (self._requests, self._predictions, self._batches, self._stalls):
             registry.register(histograms)
         self._prediction, self._rows = self._predictions.labels(), self._batches.labels()
+        self.stall = self._stalls.labels().observe
         self._shed = Counter(
             "predictions_shed",
             "Predictions refused with 429; limit is in_flight (FAIRLEAD_MAX_IN_FLIGHT requests are worked on) or "
@@ -59,6 +67,11 @@ class Metrics:
         )
         for limit in LIMITS:
             self._shed.labels(limit)
+        self._extra = Counter(
+            "predictions_with_extra_columns",
+            "Predictions whose rows have named columns that the model does not have; those are ignored",
+            registry=registry,
+        )
         self.in_progress = 0
         """Requests in flight; a plain number, written by the event loop's thread alone and read at scrapes."""
         Gauge(
@@ -138,6 +151,9 @@ class Metrics:
         for algorithm in algorithms:
             for outcome in OUTCOMES:
                 self._training.labels(algorithm, outcome)
+
+    def extra_columns(self) -> None:
+        self._extra.inc()
 
     def shed(self, limit: Limit) -> None:
         self._shed.labels(limit).inc()

@@ -4,6 +4,7 @@ the rows.
 The path of a prediction only counts rows and copies one in four. Used by the event loop's thread only.
 """
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -49,6 +50,13 @@ class Recent:
     def newest(self, at_most: int) -> Matrix:
         """A copy of the newest rows, the oldest of them first, shape (n, width)."""
         return self._rows[self._newest(at_most)]
+
+    def blocks(self, at_most: int, rows: int) -> Iterator[Matrix]:
+        """`newest` in several copies of at most so many rows, for who gives the event loop its turn in between. Rows
+        that have been replaced by then are the newer ones."""
+        chosen = self._newest(at_most)
+        for start in range(0, len(chosen), rows):
+            yield self._rows[chosen[start : start + rows]]
 
     def answers(self, at_most: int) -> NDArray[Any]:
         """What was predicted for the rows of `newest`, as Python objects, shape (n,)."""

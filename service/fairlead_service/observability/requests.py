@@ -20,7 +20,7 @@ from fairlead_service.observability.metrics import Metrics
 from fairlead_service.observability.sampling import trace_id_of
 from fairlead_service.observability.summary import QUIET
 from fairlead_service.observability.tracing import Tracing
-from fairlead_service.protocol import connection_expired
+from fairlead_service.protocol import HEADERS, connection_expired
 from fairlead_service.server import Drain
 
 REQUEST_ID: Final = b"x-request-id"
@@ -56,7 +56,7 @@ class Observer:
 
     def begin(self, scope: Scope) -> Seen:
         """To be followed by `finish`, in the same task."""
-        headers = dict(scope["headers"])
+        headers = scope.get(HEADERS) or dict(scope["headers"])
         sent = headers.get(REQUEST_ID)
         request_id = sent.decode() if sent is not None and _ACCEPTED_ID.fullmatch(sent) else logs.new_request_id()
         logs.request_id.set(request_id)

@@ -6,9 +6,11 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?")
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_TRACES_PATH: Final = "/v1/traces"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,21 @@ def exported(environment: Mapping[str, str]) -> bool:
     """Whether spans have somewhere to go."""
     disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
     return not disabled and any(environment.get(name) for name in _ENDPOINTS)
+
+
+def address(environment: Mapping[str, str]) -> str | None:
+    """Where spans are sent by OTLP over HTTP: the address for traces as it is, or the one for all signals with the path
+    of traces, which many put there themselves."""
+    general, own = (environment.get(name, "").strip() for name in _ENDPOINTS)
+    base = general.rstrip("/")
+    return own or (base if base.endswith(_TRACES_PATH) else f"{base}{_TRACES_PATH}" if base else None)
+
+
+def shown(address: str | None) -> str:
+    """An address for a log line: without a password or what stands for one."""
+    parts = urlsplit(address or "")
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" if host else "no address"
 
 
 def trace_id_of(parent: bytes | None) -> str | None:

@@ -1,7 +1,10 @@
-"""`python -m fairlead_service.training`: a training as a process of its own (`train --request DIR --bundle DEST`), what
-can be trained (`describe`), and the last word on runs that nobody will end any more (`interrupted RUN_ID…`)."""
+"""`python -m fairlead_service.training`: a training as a process of its own (`train --request DIR --bundle DEST`), the
+body of its request before that, where it is long (`decode`), what can be trained (`describe`), and the last word on
+runs that nobody will end any more (`interrupted RUN_ID…`)."""
 
 import argparse
+import errno
+import json
 import os
 import signal
 import sys
@@ -40,8 +43,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         channel.send(wire.Failure(reason=TrainingReason.CANCELLED, message="the training was cancelled"))
         return 1
     except Exception as error:  # the last line of defence: whoever waits must be told
-        message = f"{type(error).__name__}: {error}"
-        channel.send(wire.Failure(reason=TrainingReason.TRAINING_FAILED, message=message))
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = TrainingReason.DISK_FULL if full else TrainingReason.TRAINING_FAILED
+        channel.send(wire.Failure(reason=reason, message=f"{type(error).__name__}: {error}"))
         return 1
     return 0
 
@@ -52,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     train = work.add_parser("train", help="train a model")
     train.add_argument("--request", required=True, type=Path, help="directory with request.json and the data")
     train.add_argument("--bundle", required=True, type=Path, help="directory to write")
+    decode = work.add_parser("decode", help="parse the body of a request")
+    decode.add_argument("--request", required=True, type=Path, help="directory with body.json")
+    decode.add_argument("--limits", required=True, type=json.loads, help="what a training may have at most, as JSON")
     work.add_parser("describe", help="algorithms and metrics that are installed")
     interrupted = work.add_parser("interrupted", help="end runs whose training was cut off")
     interrupted.add_argument("run_ids", nargs="+", metavar="RUN_ID")
@@ -63,12 +70,18 @@ def _train(options: argparse.Namespace, environment: Mapping[str, str], channel:
     return trainer.train(asked, options.request, options.bundle, _server(environment), Reporter(channel.send))
 
 
+def _decode(options: argparse.Namespace, environment: Mapping[str, str], channel: wire.Channel) -> dict[str, Any]:
+    from fairlead_service.api import train_files
+
+    return train_files.decode(options.request, options.limits)
+
+
 def _describe(options: argparse.Namespace, environment: Mapping[str, str], channel: wire.Channel) -> dict[str, Any]:
     return {"algorithms": algorithms.describe(), "metrics": metrics.describe()}
 
 
 def _interrupted(options: argparse.Namespace, environment: Mapping[str, str], channel: wire.Channel) -> dict[str, Any]:
-    client.prepare(_server(environment).url)
+    client.prepare(_server(environment))
     for run_id in options.run_ids:
         recording.interrupt(run_id)
     return {"ended": options.run_ids}
@@ -82,6 +95,7 @@ def _server(environment: Mapping[str, str]) -> TrackingServer:
 
 
 _WORK: Final[Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], wire.Channel], dict[str, Any]]]] = {
+    "decode": _decode,
     "train": _train,
     "describe": _describe,
     "interrupted": _interrupted,

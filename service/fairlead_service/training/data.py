@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_EXAMPLE_ROWS = 5
+MAX_LABEL_CHARACTERS = 1000
+"""An array of text is as wide as its longest label, in every row."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def label_array(target: Sequence[Label]) -> "np.ndarray[Any, Any]":
         return np.array(target, dtype=np.bool_)
     if kinds == {str}:
         for row, label in enumerate(target):
+            if len(str(label)) > MAX_LABEL_CHARACTERS:
+                raise invalid_data(f"label {row} has more than {MAX_LABEL_CHARACTERS} characters", f"/target/{row}")
             if str(label).endswith("\0"):
                 raise invalid_data(f"label {row} ends with a NUL character", f"/target/{row}")
         return np.array(target, dtype=np.str_)

@@ -1,5 +1,6 @@
 """What the trainer raises when a request cannot become a model."""
 
+from fairlead_service.addresses import shown
 from fairlead_service.contract import TrainingReason
 
 
@@ -7,9 +8,9 @@ class TrainingError(Exception):
     """A training gave no model. `where` is a JSON pointer into the request, for what the caller can mend."""
 
     def __init__(self, reason: TrainingReason, message: str, where: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(shown(message))
         self.reason = reason
-        self.message = message
+        self.message = shown(message)
         self.where = where
 
 

@@ -12,7 +12,11 @@ from typing import Any, Final
 from fairlead_service.contract import TrainingReason
 from fairlead_service.training.errors import TrainingError
 from fairlead_service.training.plugins import suggestion
+from fairlead_service.training.request import Limits
 
+_ITERATIONS: Final = frozenset({"max_iter", "n_iter", "n_iter_no_change", "max_fun", "n_restarts_optimizer"})
+_INT32_MAX: Final = 2**31 - 1
+"""Of any other whole number: scikit-learn's compiled parts count in 32 bits."""
 _NO_VALUE: Final = ("deprecated", "warn")
 """Defaults that say whether a hyperparameter was set, and are refused when set."""
 _BY_TYPE: Final[Mapping[str, dict[str, Any]]] = {
@@ -47,6 +51,23 @@ def from_class(kind: Callable[..., Any], hyperparameters: Mapping[str, Any], ran
     estimator.set_params(**(seed | dict(hyperparameters)))
     _validate(estimator, hyperparameters)
     return estimator
+
+
+def check_limits(hyperparameters: Mapping[str, Any], limits: Limits) -> None:
+    """Raises TrainingError(InvalidHyperparameter) for numbers that would hold the only place for trainings for ever."""
+    for name, value in hyperparameters.items():
+        own = name.rpartition("__")[2]
+        most = limits.estimators if own == "n_estimators" else limits.iterations if own in _ITERATIONS else _INT32_MAX
+        if isinstance(value, Integral) and abs(int(value)) > most:
+            raise invalid(f"{name} is {str(value)[:30]}; at most {most} on this server", name)
+
+
+def use_processors(estimator: Any, processors: int) -> None:
+    """Lowers every `n_jobs` of an estimator and what is in it to the processors that there are: each is a thread."""
+    parameters = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
+    for name, value in parameters.items():
+        if (name == "n_jobs" or name.endswith("__n_jobs")) and isinstance(value, int) and value > processors:
+            estimator.set_params(**{name: processors})
 
 
 def schema(kind: Callable[..., Any]) -> dict[str, Any]:

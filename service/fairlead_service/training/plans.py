@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fairlead_service.training import algorithms, data, metrics, search, splits
+from fairlead_service.training import algorithms, data, labels, metrics, search, splits
+from fairlead_service.training import hyperparameters as checked
 from fairlead_service.training.algorithms import Algorithm
 from fairlead_service.training.errors import TrainingError
 from fairlead_service.training.metrics import Metric
@@ -69,7 +70,11 @@ class Plan:
 def make(request: TrainingRequest, table: Table) -> Plan:
     """Raises TrainingError for all that is wrong with the request and its data and can be known without a fit."""
     algorithm = algorithms.find(request.algorithm)
-    prepared = data.prepare(table.x, table.target, algorithm.task, table.feature_names)
+    target = table.target
+    if table.target_name is not None:
+        read = labels.of_text if algorithm.task == "classification" else labels.numbers_of_text
+        target = read([str(cell) for cell in target], table.target_name)
+    prepared = data.prepare(table.x, target, algorithm.task, table.feature_names)
     _build(algorithm, request, prepared, request.hyperparameters)
     known = metrics.installed(algorithm.task)
     split = splits.split(prepared.y, algorithm.task, request.test_size, request.random_state)
@@ -101,4 +106,14 @@ def _check(
 def _build(
     algorithm: Algorithm, request: TrainingRequest, prepared: data.TrainingData, hyperparameters: Mapping[str, Any]
 ) -> Any:
-    return algorithm.build(data.keyed_by_label(hyperparameters, prepared.y), request.random_state)
+    checked.check_limits(hyperparameters, request.limits)
+    estimator = algorithm.build(data.keyed_by_label(hyperparameters, prepared.y), request.random_state)
+    checked.use_processors(estimator, _processors())
+    return estimator
+
+
+def _processors() -> int:
+    """That this process may use, by its affinity and its container's quota."""
+    from joblib import cpu_count
+
+    return int(cpu_count())

@@ -3,12 +3,17 @@
 import difflib
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 from fairlead_service.contract import TrainingReason
 from fairlead_service.training.errors import TrainingError
 
 T = TypeVar("T")
+
+_COMPARED: Final = 1000
+_COMPARED_CHARACTERS: Final = 100
+"""Comparing takes time that grows with the square of the length."""
 
 
 def load(entry: EntryPoint, kind: type[T]) -> T:
@@ -31,6 +36,9 @@ def origin(entry: EntryPoint) -> dict[str, Any]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """What may have been meant, as the end of a sentence; empty if nothing is close."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    """What may have been meant, as the end of a sentence; empty if nothing is close, or too much would be compared."""
+    if len(name) > _COMPARED_CHARACTERS:
+        return ""
+    compared = [other for other in islice(known, _COMPARED) if len(other) <= _COMPARED_CHARACTERS]
+    close = difflib.get_close_matches(name, compared, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -21,12 +21,16 @@ class _Part(BaseModel):
 
 
 class Limits(_Part):
-    """What a table may have at most."""
+    """What a training may have at most."""
 
     rows: int = 1_000_000
     columns: int = 10_000
     bytes: int = 1 << 30
     """Of a file that is fetched."""
+    estimators: int = 10_000
+    """Of an ensemble (`n_estimators`)."""
+    iterations: int = 100_000
+    """Of a fit (`max_iter` and the like)."""
 
 
 class TrainingRequest(_Part):

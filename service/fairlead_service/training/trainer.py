@@ -55,7 +55,7 @@ def train(
     with _load_errors(), TrackingClient(server) as client:
         plan = _plan(request, directory, client, report)
         client.get("mlflow/experiments/search", max_results="1")  # is MLflow there? asked before the work, not after
-        mlflow_client.prepare(server.url)
+        mlflow_client.prepare(server)
         if request.model_name is not None and request.semantic_version is not None:
             recording.check_semantic_version(request.model_name, request.semantic_version)
         with recording.run(request.experiment, request.run_name, _tags(plan)) as run_id:
@@ -65,7 +65,7 @@ def train(
             trained = _fit(plan, run_id, report)
             with mlflow_client.patient(), TrackingClient(server, attempts=PATIENT) as patient:
                 model = _log(plan, trained, run_id, report)
-                bundle = _bundle(plan, trained, model, destination, MlflowSource(patient), report)
+                bundle = _bundle(plan, trained, model, (destination, directory), MlflowSource(patient), report)
                 registration = None
                 if request.model_name is not None:
                     report("register", request.model_name)
@@ -134,14 +134,15 @@ def _bundle(
     plan: Plan,
     trained: _Trained,
     model: recording.LoggedModel,
-    destination: Path,
+    places: tuple[Path, Path],
     source: MlflowSource,
     report: Reporter,
 ) -> Bundle:
-    """What was logged, loaded back as any loader would."""
+    """What was logged, loaded back as any loader would. `places`: the bundle's, and one for files meanwhile."""
+    destination, scratch = places
     with stage("bundle"):
         uri, options = f"models:/{model.model_id}", LoadOptions(run_id=model.run_id)
-        bundle = loader.load(uri, destination, source, options, report)
+        bundle = loader.load(uri, destination, source, options, report, scratch)
         bundle = _know_training(bundle, plan, trained.scored.estimator)
         if bundle.manifest.backend == "native":
             _attach(model, bundle, report)

@@ -13,7 +13,7 @@ from tests.cluster.queries import eventually, prometheus
 STEPS = {"strategy": "Canary", "steps": [0, 50], "stepSeconds": 6, "minRequests": 20, "progressDeadlineSeconds": 300}
 """Steps as short as two scrapes allow."""
 SLO = {"latencyMilliseconds": 100, "successPercent": "99"}
-SMALL = {"limits": {"cpu": "300m"}}
+SMALL = {"requests": {"cpu": "10m"}, "limits": {"cpu": "300m"}}
 """Of every pod: enough for a good model, and too little for half of the load on `bad_models.busy`."""
 ONE_CHANCE = {"failureThreshold": 1}
 AGREEING = ONE_CHANCE | {"maxDisagreementPercent": "5"}
@@ -96,7 +96,10 @@ def test_a_worse_model_is_taken_back_and_no_request_fails(
     started(namespace, "worse", good, **rollout)
     before = namespace.serving_uids("worse", good)
 
-    with namespace.watch("worse") as recording, namespace.load("worse", "none", *bodies, rate=60) as load:
+    with (
+        namespace.watch("worse") as recording,
+        namespace.load("worse", "none", *bodies, rate=60) as load,
+    ):
         if "replaySamples" in rollout:
             await_requests(namespace, 900)
         deploy(namespace, "worse", bad, **rollout)

@@ -162,7 +162,7 @@ def trial(namespace: Namespace, models: Models) -> Namespace:
     namespace.deploy("fraud", models.good, rollout=HOLD)
     namespace.await_("fraud", "UpToDate")
     namespace.deploy("fraud", models.better, rollout=HOLD)
-    namespace.await_("fraud", "{.status.candidate.step}=1")
+    namespace.await_("fraud", "{.status.candidate.weightPercent}=50")
     return namespace
 
 
@@ -193,7 +193,7 @@ def test_a_canary_is_frozen_by_suspending_and_aborted(trial: Namespace, models: 
     assert trial.get("fraud")["status"]["candidate"]["weightPercent"] == 50
     trial.deploy("fraud", models.better, rollout=HOLD)
     trial.await_("fraud", "{.status.candidate.weightPercent}=50")
-    trial.await_("fraud", '{.status.conditions[?(@.type=="UpToDate")].reason}=RolloutInProgress')
+    trial.await_("fraud", '{.status.conditions[?(@.type=="UpToDate")].reason}=CanaryInProgress')
 
     assert plugin("abort", "fraud", "-n", trial.name, "--yes").code == 0
     trial.await_("fraud", "Stalled")

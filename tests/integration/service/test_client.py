@@ -109,7 +109,7 @@ def test_a_file_is_uploaded_and_followed(client: Client, tmp_path: Path) -> None
 
 
 def test_a_job_is_cancelled(client: Client) -> None:
-    job = client.submit(FRAME, TARGET, algorithm="random_forest", hyperparameters={"n_estimators": 100_000}, load=False)
+    job = client.submit(FRAME, TARGET, algorithm="random_forest", hyperparameters={"n_estimators": 10_000}, load=False)
     job.cancel()
     with pytest.raises(JobError, match="cancelled") as caught:
         job.wait()

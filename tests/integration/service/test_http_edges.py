@@ -132,11 +132,50 @@ def test_other_methods_are_told_the_right_one(server: ServerProcess, method: byt
         request().replace(b"HTTP/1.1", b"HTTP/3.0"),
         request(method=b"BREW"),
         chunked(BODY).replace(b"\r\n%x\r\n" % len(BODY), b"\r\n%x\r\n" % (len(BODY) - 1)),
+        b"GET /health\r\n\r\n",  # HTTP/0.9
+        request().replace(b"HTTP/1.1", b"HTTP/0.9"),
+        request().replace(b"HTTP/1.1", b"HTTP/2.0"),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        request(BODY, b"Host: other.test"),
+        request(BODY, b"Host: fairlead.test"),
+        request().replace(b"Host: fairlead.test\r\n", b""),
+        request(BODY, b"Authorization: Bearer a", b"Authorization: Bearer b"),
+        request(BODY, b"authorization: Bearer a", b"X: y", b"AUTHORIZATION: Bearer a"),
+        request(BODY, b"Content-Type: text/plain", b"Content-Type: application/json"),
+        request(BODY, b"Inference-Header-Content-Length: 3", b"Inference-Header-Content-Length: 4"),
+        request(BODY, b"Host: b", *OFFER),
+        chunked(BODY).replace(b"HTTP/1.1", b"HTTP/1.0"),
+        get(b"/health/live").replace(b"Host", b"Host: x\r\nHost"),
     ],
 )
 def test_what_is_no_http_is_refused_and_the_connection_closed(server: ServerProcess, wrong: bytes) -> None:
+    for before in (b"", request()):
+        with Peer(server) as peer:
+            peer.send(before + wrong)
+            if before:
+                assert peer.answer().json() == RIGHT
+            assert peer.answer().slug == "malformed-request"
+            assert peer.closed()
+
+
+@pytest.mark.parametrize(
+    "codings",
+    [
+        (b"gzip, chunked",),
+        (b"gzip", b"chunked"),
+        (b"chunked", b"chunked"),
+        (b"chunked, chunked",),
+        (b"identity, chunked",),
+        (b"x" * 3000 + b", chunked",),
+    ],
+)
+def test_other_transfer_codings_are_not_implemented(server: ServerProcess, codings: tuple[bytes, ...]) -> None:
+    """RFC 9112, 6.1: 501 for a coding that the server does not understand."""
+    lines = b"\r\n".join(b"Transfer-Encoding: " + coding for coding in codings)
     with Peer(server) as peer:
-        assert peer.send(wrong).answer().slug == "malformed-request"
+        answer = peer.send(chunked(BODY).replace(b"Transfer-Encoding: chunked", lines)).answer()
+        assert (answer.status, answer.slug) in ((501, "transfer-coding-unsupported"), (400, "malformed-request"))
+        assert answer.status == 501 or len(codings) > 1 or b"chunked, chunked" in codings
         assert peer.closed()
 
 
@@ -146,6 +185,8 @@ def test_what_is_no_http_is_refused_and_the_connection_closed(server: ServerProc
         b"\r\n\r\n" + request(),
         request(path=b"http://fairlead.test/predict"),
         request(path=b"/predict?features=1"),
+        request().replace(b"Host: fairlead.test", b"Host: "),
+        request(BODY, b"Accept-Encoding: br", b"Accept-Encoding: zstd", b"X: a", b"X: b"),
         request(BODY, *(b"X-%d: y" % index for index in range(500))),
         request(BODY, b"X: " + b"y" * 50_000),
         request(BODY, b"X-Request-Id: \xff\xfe", b"Traceparent: \xff", b"Accept-Encoding: \xff", b"Tracestate: \xff"),

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -152,7 +152,7 @@ def test_artifacts_outside_the_server(load: Load, log_sample: Any, tmp_path: Pat
 
 def test_a_store_whose_library_this_image_does_not_have(mlflow_server: str) -> None:
     with pytest.raises(LoadError, match="s3://bucket/model") as caught:
-        ClientArtifacts("s3://bucket/model", mlflow_server).listing()
+        ClientArtifacts("s3://bucket/model", TrackingServer(mlflow_server)).listing()
     assert caught.value.reason is FailureReason.LOAD_FAILED
 
 
@@ -162,6 +162,32 @@ def test_pandas_signature(load: Load, log_sample: Any) -> None:
     made = load(f"models:/{logged.model_id}")
     assert made.manifest.feature_names == ("a", "b", "c")
     assert made.manifest.input_example == tuple(map(tuple, X[:3].tolist()))
+
+
+def test_a_signature_in_another_order(load: Load, log_sample: Any) -> None:
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    fitted = LinearRegression().fit(frame, X @ [1.0, 10.0, 100.0])
+    turned = frame[["c", "b", "a"]]
+    signature = mlflow.models.infer_signature(turned, fitted.predict(frame))
+    logged = log_sample(fitted, turned, signature=signature, input_example=None)
+    made = load(f"models:/{logged.model_id}")
+    assert made.manifest.feature_names == ("a", "b", "c")
+    assert any("another order" in warning for warning in made.manifest.warnings)
+    assert predictions(made) == pytest.approx(fitted.predict(frame).tolist())
+
+
+def test_a_model_outside_a_run(load: Load, log_sample: Any) -> None:
+    """MLflow 3 keeps it as a logged model of its own."""
+    assert mlflow.active_run() is None
+    logged = mlflow.sklearn.log_model(LINEAR, name="model", pip_requirements=[], registered_model_name="outside")
+    assert mlflow.active_run() is None
+    for uri in (f"models:/{logged.model_id}", f"models:/{logged.model_id}/", "models:/outside/1"):
+        for options in ({}, {"run_id": logged.model_id}):
+            identity = load(uri, **options).manifest.identity
+            assert (identity.run_id, identity.model_id) == (logged.model_id, logged.model_id)
+    error = failure(load, "models:/outside/1", run_id="0" * 32)
+    assert error.reason is FailureReason.MODEL_NOT_FOUND
+    assert f"outside a run, as {logged.model_id}" in error.message
 
 
 def test_truncated_artifact(load: Load, log_sample: Any, mlflow_server: str) -> None:
@@ -251,6 +277,19 @@ def test_the_program_takes_its_limits_from_the_environment(mlflow_server: str, l
     assert code == 0, said[-1]
     (warning,) = bundle.read(tmp_path / "b").manifest.warnings
     assert warning.startswith("model was trained with numpy 2.0.0")
+
+
+def test_the_program_shows_no_password(mlflow_server: str, forest: Any, tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "FAIRLEAD_"))}
+    environment |= {"FAIRLEAD_BUNDLE_DIR": str(tmp_path / "b"), "FAIRLEAD_TERMINATION_LOG": str(tmp_path / "log")}
+    environment |= {contract.ENV_MODEL_URI: f"runs:/{forest.run_id}", "FAIRLEAD_LOG_LEVEL": "debug"}
+    for server, code in ((NOWHERE, 1), (mlflow_server, 0)):
+        environment["MLFLOW_TRACKING_URI"] = server.replace("://", "://me:s3cr3t@")
+        command = [sys.executable, "-m", "fairlead_service.loading"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == code, done.stdout
+        assert "s3cr3t" not in done.stdout + done.stderr + (tmp_path / "log").read_text()
 
 
 def test_the_program_when_mlflow_is_down(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def server(start_server: StartServer, slow_bundle: Path) -> ServerProcess:
         fairlead_predict_threads=1,
         fairlead_max_connection_age_seconds=0,
         fairlead_max_batch_rows=ROWS,
+        fairlead_max_waiting_rows=PLACES * ROWS,
         fairlead_max_in_flight=PLACES,
     )
 

@@ -234,7 +234,7 @@ def test_an_outage_of_the_backend_is_one_warning_and_one_word_when_it_is_over(
             assert time.monotonic() - started < 1
             time.sleep(0.1)  # several batches fail meanwhile
         (warning,) = complaints(server)
-        assert "spans can't be exported" in warning["message"]
+        assert f"spans can't be exported to http://127.0.0.1:{port}/v1/traces and are lost" in warning["message"]
         with backend(port) as found:
             while "predict" not in {span.name for span in found.spans}:
                 client.post("/predict", json=body)

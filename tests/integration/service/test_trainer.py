@@ -301,7 +301,7 @@ def test_the_program_is_told_to_stop(mlflow_server: str, tmp_path: Path, runs: A
         CANCER.data,
         target=CANCER.target.tolist(),
         algorithm="random_forest",
-        hyperparameters={"n_estimators": 100_000},
+        hyperparameters={"n_estimators": 10_000},
         experiment="cancelled",
     )
     assert process.stdout is not None

@@ -26,7 +26,7 @@ LONG = {
     "data": CANCER.data.tolist(),
     "target": CANCER.target.tolist(),
     "algorithm": "random_forest",
-    "hyperparameters": {"n_estimators": 100_000},
+    "hyperparameters": {"n_estimators": 10_000},
     "experiment": "long",
 }
 

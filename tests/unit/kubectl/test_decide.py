@@ -60,6 +60,14 @@ def test_going_back_keeps_the_way_a_model_is_named(model: dict[str, Any], wants:
     assert found.patch == {"spec": {"model": wants}}
 
 
+def test_going_back_to_a_model_without_a_run_names_the_logged_model() -> None:
+    logged = "m-" + OLDER
+    for model in ({"runID": GOOD}, {"uri": f"runs:/{GOOD}/model/"}, {"uri": f"models:/m-{GOOD}"}):
+        found = decide.rollback(of(model, REPLACED | {"runID": logged, "modelVersion": None}))
+        assert isinstance(found, Action)
+        assert found.patch == {"spec": {"model": {"uri": f"models:/{logged}", "runID": None}}}
+
+
 def test_the_model_to_go_back_to_is_the_newest_that_was_good() -> None:
     rejected = {"runID": BETTER, "verdict": "Rejected: AnalysisFailed"}
     assert decide.target(of({"runID": GOOD}, rejected, {**REPLACED, "runID": GOOD}, REPLACED))["runID"] == OLDER

@@ -2,6 +2,7 @@
 
 import io
 import json
+import unicodedata
 from datetime import timedelta
 from typing import Any
 
@@ -124,8 +125,23 @@ def test_a_line_in_another_form_stays_what_it_is(said: str) -> None:
     assert found == f"a b  {printable(said)}"
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+@given(st.text())
 def test_no_pod_steers_the_terminal(said: str) -> None:
     for line in (said, json.dumps({"message": said, "exception": said, "more": said})):
         shown = lines.pretty(f"[pod/a/b] {line}").plain
-        assert all(character.isprintable() or not character.isascii() or character in "\n\t" for character in shown)
+        assert not {unicodedata.category(one) for one in shown if one not in "\n\t"} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("\x1b[2J\x9b2J", "\\x1b[2J\\x9b2J"),
+        ("txt.\u202efdp", "txt.\\u202efdp"),
+        ("\u2066a\u2069\u200b\ufeff", "\\u2066a\\u2069\\u200b\\ufeff"),
+        ("a\U000e0041", "a\\U000e0041"),
+        ("\ud800", "\\ud800"),
+        ("é 中\u00a0%\t🙂", "é 中\u00a0%\t🙂"),
+    ],
+)
+def test_what_is_not_seen_is_shown(said: str, shown: str) -> None:
+    assert printable({said: [said]}) == {shown: [shown]}

@@ -37,6 +37,21 @@ def test_a_model_that_serves_is_well() -> None:
 
 
 @pytest.mark.parametrize(
+    ("reason", "known"), [("FailedMount", "volume"), ("FailedCreatePodSandBox", "A pod does not start")]
+)
+def test_events_say_why_a_pod_does_not_start_that_says_nothing_itself(reason: str, known: str) -> None:
+    about = {"kind": "Pod", "name": "fraud-1"}
+    event = {"type": "Warning", "reason": reason, "message": 'secret "tls" not found', "involvedObject": about}
+    normal = {"type": "Normal", "reason": "Pulled", "message": "pulled", "involvedObject": about}
+    found = diagnose(snapshot(ROLLING, pod(), events=(event, normal)))
+    assert (found.cause.health, found.cause.reason) == ("unhealthy", reason)
+    assert known in found.cause.likely
+    assert found.cause.evidence == 'pod fraud-1: secret "tls" not found'
+    of_another = event | {"involvedObject": about | {"name": "fraud-0"}}
+    assert diagnose(snapshot(ROLLING, pod(), events=(of_another,))).cause.health == "waiting"
+
+
+@pytest.mark.parametrize(
     ("one", "reason", "evidence"),
     [
         (pod(waiting("server", "ImagePullBackOff", PULL)), "ImagePullBackOff", PULL),

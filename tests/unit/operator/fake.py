@@ -19,7 +19,7 @@ from fairlead_operator.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, OWNED, POD, Ki
 from fairlead_operator.kube import ConflictError, KubeError, NotFoundError, Page
 from fairlead_operator.mlflow import MissingError, UnavailableError
 from fairlead_operator.pods import UnreachableError
-from fairlead_operator.reference import RegisteredModel, RunReference, VersionReference
+from fairlead_operator.reference import LoggedModelReference, RegisteredModel, RunReference, VersionReference
 from fairlead_operator.reports import Info
 from fairlead_operator.store import Key
 from tests.unit.operator.samples import NOW
@@ -30,8 +30,14 @@ Watcher = Callable[[Kind, str | None, Manifest], None]
 
 WORSE, UNKNOWN = "worse", "unknown"
 """Pods answer, but what is measured of them is worse than what serves, or cannot be measured."""
+BROKEN_IMAGE = "broken:1"
+"""Cannot be pulled."""
 CRASH_SECONDS = 30
 """A container that failed is tried again after so long."""
+
+
+class BugError(Exception):
+    """What no caller expects."""
 
 
 @dataclass
@@ -47,6 +53,11 @@ class FakeCluster:
     """What the API server offers."""
     down_for: int = 0
     """Requests that will fail."""
+    faults: dict[str, tuple[type[KubeError], int, str]] = field(default_factory=dict)
+    """What the API server answers, by kind, to whoever applies, deletes or admits an object of it."""
+    prometheus_away: bool = False
+    warned: dict[str, list[Manifest]] = field(default_factory=dict)
+    """Warning Events about pods, by the name of their Deployment."""
     news: list[Manifest] = field(default_factory=list)
     clock: Callable[[], datetime] = lambda: NOW
     servers: dict[str, FakeServer] = field(default_factory=dict)
@@ -86,6 +97,7 @@ class FakeCluster:
             raise NotFoundError(404, "the server could not find the requested resource")
         before, last = self.objects.get(place), self._applied.get(place, {})
         manifest = self._named(manifest, before)
+        self._fault(kind)
         self.writes += 1
         self._request()
         merged = _merge(_without(before or {}, last, _merge(self._handed_over.get(place, {}), manifest)), manifest)
@@ -125,6 +137,7 @@ class FakeCluster:
         await self.apply(kind, manifest)
 
     async def admit(self, namespace: str, pod: str, now: datetime) -> Manifest:
+        self._fault(POD)
         self.writes += 1
         self._request()
         live = self.objects.get(("Pod", namespace, pod))
@@ -134,6 +147,7 @@ class FakeCluster:
         return self._store(POD, {**live, "status": {**live["status"], "conditions": conditions}})
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        self._fault(kind)
         self.writes += 1
         self._request()
         live = self.objects.get((kind.kind, namespace, name))
@@ -147,6 +161,11 @@ class FakeCluster:
         if place not in self.objects or self.objects[place]["metadata"]["uid"] != manifest["metadata"]["uid"]:
             raise NotFoundError(404, "not found")
         return self._store(kind, {**self.objects[place], "status": copy.deepcopy(manifest["status"])})
+
+    async def warnings(self, namespace: str, pod: str) -> list[Manifest]:
+        self.reads += 1
+        self._request()
+        return self.warned.get(pod.rsplit("-", 1)[0], [])
 
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
         self.writes += 1
@@ -239,7 +258,8 @@ class FakeCluster:
             waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": "configmap not found"}}
             return {"initContainerStatuses": [{"name": "loader", "state": waiting}]}
         environment = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
-        fate = environment.get("FATE") or self.fates.get(recorded.run_id, GOOD)
+        broken = pod["spec"]["containers"][0]["image"] == BROKEN_IMAGE
+        fate = SLOW if broken else environment.get("FATE") or self.fates.get(recorded.run_id, GOOD)
         server = self.servers.get(_address(pod))
         if server is not None or fate in (GOOD, WORSE, UNKNOWN, FLAKY):
             proven = [{"type": "ContainersReady", "status": "True"}]
@@ -350,6 +370,11 @@ class FakeCluster:
         if kind in (MODEL_DEPLOYMENT, *OWNED) and ours:
             self.pending.append((kind, event, copy.deepcopy(obj)))
 
+    def _fault(self, kind: Kind) -> None:
+        if (fault := self.faults.get(kind.kind)) is not None:
+            error, status, message = fault
+            raise error(status, message)
+
     def _request(self) -> None:
         if self.down_for:
             self.down_for -= 1
@@ -377,7 +402,7 @@ class FakeAnalyst:
             pod = self.cluster.objects.get(("Pod", key.namespace, question.candidate[0].name))
             run = pod["metadata"]["labels"][RUN_LABEL] if pod else ""
             sample = Sample(100, 50 if self.cluster.fates.get(run) == WORSE else 0, 10.0)
-            unknown = pod is None or self.cluster.fates.get(run) == UNKNOWN
+            unknown = pod is None or self.cluster.fates.get(run) == UNKNOWN or self.cluster.prometheus_away
             evidence = Evidence(problem="no data") if unknown else Evidence(sample, Sample(100, 0, 10.0))
             self._answers[key] = judge(question, evidence, self.now())
             self.wake(key)
@@ -429,6 +454,8 @@ class FakeRegistry:
     told: list[tuple[tuple[str, str], str, str]] = field(default_factory=list)
     deaf: bool = False
     """Answers questions and takes no tags."""
+    broken: bool = False
+    """Every call raises what nobody expects."""
 
     async def registered_model(self, name: str) -> RegisteredModel:
         self._call()
@@ -441,6 +468,10 @@ class FakeRegistry:
     async def version(self, reference: VersionReference) -> ModelRef:
         self._call()
         return self._version(reference.name, int(reference.version))
+
+    async def logged_model(self, reference: LoggedModelReference) -> ModelRef:
+        self._call()
+        return ModelRef(run_id=reference.model_id, model_uri=str(reference))
 
     async def run(self, reference: RunReference) -> ModelRef:
         self._call()
@@ -457,6 +488,10 @@ class FakeRegistry:
         self._call()
         self._tag(("", run_id), key, value)
 
+    async def tag_logged_model(self, model_id: str, key: str, value: str) -> None:
+        self._call()
+        self._tag(("", model_id), key, value)
+
     def _tag(self, place: tuple[str, str], key: str, value: str) -> None:
         if self.deaf:
             raise UnavailableError("MLflow answers 403")
@@ -471,6 +506,8 @@ class FakeRegistry:
 
     def _call(self) -> None:
         self.calls += 1
+        if self.broken:
+            raise BugError
         if self.down:
             raise UnavailableError("MLflow does not answer", down=True)
 

@@ -13,7 +13,7 @@ from fairlead_operator.desired.pods import Template, Trial
 from fairlead_operator.desired.surroundings import Surroundings
 from fairlead_operator.groups import Groups
 from fairlead_operator.kinds import DEPLOYMENT, SCALED_OBJECT, SERVICE, Kind
-from fairlead_operator.kube import KubeError, RefusedError
+from fairlead_operator.kube import RefusedError
 from fairlead_operator.store import Store
 from tests.unit.operator.fake import FakeCluster
 from tests.unit.operator.samples import DEFAULTS, md, model
@@ -158,8 +158,10 @@ async def test_a_child_that_lost_its_label_is_still_ours() -> None:
     assert world.cluster.objects["Service", "ml", "fraud"]["metadata"]["labels"]
 
 
-@pytest.mark.parametrize(("status", "reason"), [(422, Reason.INVALID_SPEC), (403, Reason.APPLY_REFUSED)])
-async def test_a_refusal_is_an_obstacle_and_an_outage_is_not(status: int, reason: Reason) -> None:
+@pytest.mark.parametrize(
+    ("status", "reason"), [(422, Reason.INVALID_SPEC), (500, Reason.INVALID_SPEC), (403, Reason.APPLY_REFUSED)]
+)
+async def test_a_refusal_and_an_outage_are_obstacles_of_different_kinds(status: int, reason: Reason) -> None:
     world = World()
 
     async def refuse(kind: Any, manifest: Any) -> Any:
@@ -170,8 +172,9 @@ async def test_a_refusal_is_an_obstacle_and_an_outage_is_not(status: int, reason
 
     world = World()
     world.cluster.down_for = 1
-    with pytest.raises(KubeError, match="refused"):
-        await world.apply()
+    (obstacle,) = await world.apply()
+    assert (obstacle.reason, obstacle.passing) == (Reason.APPLY_FAILED, True)
+    assert "connection refused" in obstacle.message
 
 
 async def test_what_apply_cannot_mend_is_overwritten() -> None:

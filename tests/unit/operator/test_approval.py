@@ -11,7 +11,7 @@ from fairlead_operator.approval import command, waits
 from fairlead_operator.kinds import MODEL_DEPLOYMENT
 from tests.unit.operator.fake import CORRUPT, SLOW, FakeCluster
 from tests.unit.operator.samples import NOW, RUNS, md, model, raw
-from tests.unit.operator.test_simulation import DEADLINE, World, approve, edit
+from tests.unit.operator.world import DEADLINE, World, approve, edit
 
 FOLLOWING = {"uri": "models:/fraud@champion", "updatePolicy": "Manual"}
 ONE, TWO, THREE = (

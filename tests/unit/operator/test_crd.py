@@ -75,7 +75,7 @@ def test_the_same_names() -> None:
     assert CRD["spec"]["group"] == api.GROUP
     assert CRD["spec"]["names"]["kind"] == api.KIND
     assert CRD["spec"]["names"]["plural"] == api.PLURAL
-    assert CRD["spec"]["names"]["shortNames"] == ["mdeploy", "md"], "Cluster API has md, too"
+    assert CRD["spec"]["names"]["shortNames"] == ["mdeploy", "md"]
     assert VERSION["name"] == api.VERSION
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_operator.api import Condition, Status
+from fairlead_operator.api import Condition, Serving, Status
 from fairlead_operator.contract import DRIFT_PSI_THRESHOLD
 from fairlead_operator.controller import Controller
 from fairlead_operator.drift import OVER_PSI, SAME_STORY, Judgement, Reading, finding, judge
@@ -97,6 +97,14 @@ def test_nothing_measured_is_no_condition_and_no_answer_leaves_it() -> None:
     assert (kept.status, kept.message) == ("True", "as it was")
 
 
+def test_what_was_read_of_one_model_is_not_said_of_the_next() -> None:
+    first, second = (Serving(run_id=run, since=NOW) for run in RUNS[:2])
+    drifts = Judgement(True, reading(0.4), first.run_id)
+    assert finding(drifts, None, first) is not None
+    assert finding(drifts, condition("True"), second) is None
+    assert finding(drifts, condition("True"), None) is None
+
+
 def test_it_is_told_once() -> None:
     calm, drifts = Status(conditions=(condition("False"),)), Status(conditions=(condition("True"),))
     worse = Status(conditions=(condition("True", "petal_width 0.9"),))
@@ -126,7 +134,7 @@ class Polled:
         self.source, self.woken, self.now = Source(), list[Key](), 0.0
         owner = {("ml", "fraud"): KEY}.get
         self.poll = DriftPoll(
-            self.source, lambda *place: owner(place), lambda _: drifted, self.woken.append, lambda: self.now
+            self.source, lambda *place: owner(place), lambda _: (None, drifted), self.woken.append, lambda: self.now
         )
 
     async def read(self, worst: float | None) -> list[Key]:

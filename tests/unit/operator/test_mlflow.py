@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from fairlead_operator.mlflow import MissingError, MLflow, UnavailableError
-from fairlead_operator.reference import RunReference, VersionReference
+from fairlead_operator.reference import LoggedModelReference, RunReference, VersionReference
 from tests.unit.operator.samples import RUNS
 
 RUN = RunReference(RUNS[0], "model")
@@ -64,6 +64,74 @@ async def test_versions() -> None:
     version = (200, {"model_version": {"name": "fraud", "version": "3", "run_id": RUNS[0], "status": "READY"}})
     found = await mlflow(answers(version)).version(VersionReference("fraud", "3"))
     assert (found.run_id, found.model_uri, found.alias) == (RUNS[0], "models:/fraud/3", None)
+
+
+LOGGED = "m-" + "e" * 32
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [{"run_id": RUNS[0], "model_id": LOGGED}, {"run_id": "", "model_id": LOGGED}, {"source": f"models:/{LOGGED}"}],
+)
+async def test_a_version_without_a_run_is_identified_by_its_logged_model(origin: dict[str, str]) -> None:
+    version = (200, {"model_version": {"name": "fraud", "version": "3", "status": "READY"} | origin})
+    found = await mlflow(answers(version)).version(VersionReference("fraud", "3"))
+    assert found.run_id == (origin.get("run_id") or LOGGED)
+    assert found.model_uri == "models:/fraud/3"
+
+
+async def test_a_version_of_neither_names_its_source() -> None:
+    version = (200, {"model_version": {"name": "fraud", "version": "3", "source": "s3://bucket/x"}})
+    with pytest.raises(MissingError, match="from s3://bucket/x, which is neither a run nor a logged model: log"):
+        await mlflow(answers(version)).version(VersionReference("fraud", "3"))
+
+
+@pytest.mark.parametrize(("run", "identity"), [(RUNS[0], RUNS[0]), ("", LOGGED), (None, LOGGED)])
+async def test_a_logged_model_by_its_own_id(run: str | None, identity: str) -> None:
+    info = {"model_id": LOGGED, "name": "model", "source_run_id": run, "status": "LOGGED_MODEL_READY"}
+    found = await mlflow(answers((200, {"model": {"info": info}}))).logged_model(LoggedModelReference(LOGGED))
+    assert (found.run_id, found.model_uri, found.model_name) == (identity, f"models:/{LOGGED}", None)
+
+
+async def test_a_logged_model_that_is_not_finished_is_missing() -> None:
+    info = {"model_id": LOGGED, "status": "LOGGED_MODEL_UPLOAD_FAILED"}
+    with pytest.raises(MissingError, match="is LOGGED_MODEL_UPLOAD_FAILED"):
+        await mlflow(answers((200, {"model": {"info": info}}))).logged_model(LoggedModelReference(LOGGED))
+
+
+async def test_a_logged_model_is_tagged_by_its_own_call() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={})
+
+    await mlflow(answer).tag_logged_model(LOGGED, "fairlead.ml.fraud", "Serving")
+    assert (asked[0].method, asked[0].url.path) == ("PATCH", f"/api/2.0/mlflow/logged-models/{LOGGED}/tags")
+    assert json.loads(asked[0].content) == {"tags": [{"key": "fairlead.ml.fraud", "value": "Serving"}]}
+
+
+FOREIGN = [{"hello": 1}, {"run": 1}, {"run": {}}, {"model_version": []}, {"registered_model": None}, {"model": {}}, []]
+
+
+@pytest.mark.parametrize("body", FOREIGN, ids=str)
+async def test_an_answer_in_another_form_is_no_answer(body: Any) -> None:
+    """Such as a proxy's: it is told, and asked again."""
+    for ask in (
+        lambda found: found.registered_model("fraud"),
+        lambda found: found.version(VersionReference("fraud", "3")),
+        lambda found: found.run(RUN),
+        lambda found: found.logged_model(LoggedModelReference(LOGGED)),
+    ):
+        with pytest.raises(UnavailableError, match="MLflow at http://mlflow:5000"):
+            await ask(mlflow(answers((200, body))))
+
+
+@pytest.mark.parametrize("history", ["{", "3", "[1]", '{"a": 1}'])
+async def test_a_tag_that_somebody_else_wrote_is_no_list_of_models(history: str) -> None:
+    tag = {"key": "mlflow.log-model.history", "value": history}
+    with pytest.raises(MissingError, match="it has none"):
+        await mlflow(answers(run_with(data={"tags": [tag]}))).run(RUN)
 
 
 async def test_a_registered_model_says_what_all_its_aliases_mean() -> None:

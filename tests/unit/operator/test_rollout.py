@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fairlead_operator.api import Candidate, Failure, Reason, Serving, Status
+from fairlead_operator.api import Candidate, Failure, ModelRef, Reason, Serving, Status
 from fairlead_operator.contract import FINAL_REASONS
 from fairlead_operator.desired import revision
 from fairlead_operator.observe import DeploymentView, Observed, PodView
@@ -23,12 +23,14 @@ def revision_of(run: Any, **spec: Any) -> str:
 
 
 def serving(run: Any = GOOD, **spec: Any) -> Serving:
-    return Serving(**run.model_dump(), image=IMAGE, revision=revision_of(run, **spec), since=NOW)
+    return Serving(**run.model_dump(), image=IMAGE, image_defaulted=True, revision=revision_of(run, **spec), since=NOW)
 
 
 def candidate(run: Any = NEW, age: float = 0, **spec: Any) -> Candidate:
     started_at = NOW - timedelta(seconds=age)
-    return Candidate(**run.model_dump(), image=IMAGE, revision=revision_of(run, **spec), started_at=started_at)
+    return Candidate(
+        **run.model_dump(), image=IMAGE, image_defaulted=True, revision=revision_of(run, **spec), started_at=started_at
+    )
 
 
 def pods(
@@ -140,6 +142,19 @@ def test_a_run_that_serves_is_never_rejected() -> None:
     assert decided.rejected == ()
     assert decided.verdict.progress == "Stalled"
     assert decided.serving is not None
+
+
+def test_another_model_of_the_same_run_is_another_model() -> None:
+    """It is tried as one, and rolled back if it is bad: a run may log several."""
+    one, other = (ModelRef(run_id=RUNS[0], model_uri=f"runs:/{RUNS[0]}/{name}") for name in ("one", "other"))
+    seen = Observed(rolling(other, 1, 3), pods(one, 2) + pods(other, 1, False, failure(Reason.MODEL_CORRUPT, other)))
+    decided = decide(seen, Status(serving=serving(one), candidate=candidate(other)), other)
+    assert [found.model_uri for found in decided.rejected] == [other.model_uri]
+    assert decided.template is not None
+    assert decided.template.model == one
+    named = ModelRef(run_id=RUNS[0], model_uri="models:/fraud/3", model_name="fraud", model_version="3")
+    assert one.same_model(named)
+    assert not one.same_model(other)
 
 
 def test_a_third_run_takes_the_candidates_place() -> None:

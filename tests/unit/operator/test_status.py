@@ -3,17 +3,18 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_operator.api import Candidate, Condition, Reason, Serving, Status, read_status
-from fairlead_operator.conditions import Finding, merge
+from fairlead_operator.conditions import MAX_MESSAGE, Finding, merge
 from fairlead_operator.desired import revision
 from fairlead_operator.events import transitions
 from fairlead_operator.observe import DeploymentView, Observed, PodView
 from fairlead_operator.reference import Problem, Resolved
 from fairlead_operator.rollout import plan
-from fairlead_operator.status import Obstacle, invalid, status
+from fairlead_operator.status import Obstacle, halted, status
 from tests.unit.operator.samples import DEFAULTS, NOW, RUNS, md, model, raw
 
 problems = st.sampled_from(
@@ -137,14 +138,17 @@ def test_a_missing_autoscaler_is_told_beside_the_model_that_serves() -> None:
     assert found((conflict, missing))["Stalled"] == ("True", "NameConflict")
 
 
-def test_an_object_that_cannot_be_read_keeps_what_is_known() -> None:
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_object_that_cannot_be_read_keeps_what_is_known_and_ready_is_what_is_seen(answers: bool) -> None:
     ready = Condition(type="Ready", status="True", reason="Serving", message="", last_transition_time=NOW)
-    serving = Serving(run_id=RUNS[0], since=NOW)
-    new = invalid(raw(generation=7), "spec: must be …", Status(conditions=(ready,), serving=serving), NOW)
+    serving = Serving(run_id=RUNS[0], revision="r", since=NOW)
+    old = Status(conditions=(ready,), serving=serving)
+    seen = Observed(pods=(PodView("p", RUNS[0], "r", answers, None, ""),))
+    new = halted(raw(generation=7), Reason.INVALID_SPEC, "spec: must be …", seen, old, NOW)
     assert new.serving == serving
     assert new.observed_generation == 7
     assert {found.type: found.status for found in new.conditions} == {
-        "Ready": "True",
+        "Ready": str(answers),
         "ModelResolved": "Unknown",
         "UpToDate": "False",
         "Stalled": "True",
@@ -154,3 +158,10 @@ def test_an_object_that_cannot_be_read_keeps_what_is_known() -> None:
 def test_a_status_nobody_can_read_is_as_if_never_written() -> None:
     assert read_status({"serving": {"since": "yesterday"}, "replicas": 3}) == Status(replicas=3)
     assert read_status(None) == Status()
+
+
+def test_a_message_of_any_length_can_be_stored() -> None:
+    """The API server repeats whole objects in some refusals."""
+    (found,) = merge((), [Finding("UpToDate", "False", Reason.INVALID_SPEC, "x" * 100_000)], 1, NOW)
+    assert len(found.message) == MAX_MESSAGE
+    assert found.message.endswith("x…")

@@ -14,7 +14,7 @@ from fairlead_operator.store import Key
 from fairlead_operator.verdicts import MAX_KEY, MAX_TEXT, corrections, outbox, place, tag_key, verdicts
 from tests.unit.operator.fake import CORRUPT, FakeCluster, FakeRegistry
 from tests.unit.operator.samples import NOW, RUNS, names, raw
-from tests.unit.operator.test_simulation import KEY, World, edit
+from tests.unit.operator.world import KEY, World, edit
 
 TAG = "fairlead.ml.fraud"
 ONE, TWO = {"model_name": "fraud", "model_version": "1"}, {"model_name": "fraud", "model_version": "2"}

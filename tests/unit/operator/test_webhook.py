@@ -35,7 +35,7 @@ from fairlead_operator.webhook import (
 )
 from tests.unit.operator.fake import FakeCluster, FakeRegistry, Nothing
 from tests.unit.operator.samples import RUNS, raw
-from tests.unit.operator.test_simulation import SETTINGS
+from tests.unit.operator.world import SETTINGS
 
 SECRET = "a secret of some length"
 NOW = 1_800_000_000

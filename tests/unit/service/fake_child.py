@@ -56,6 +56,10 @@ def fail(reason: str, message: str, where: str = "") -> None:
     sys.exit(1)
 
 
+def answer(value: str) -> None:
+    say(kind="result", value=json.loads(value))
+
+
 def crash(code: str) -> None:
     sys.stderr.write("Traceback (most recent call last):\nMemoryError: no room for the data\n")
     sys.exit(int(code))

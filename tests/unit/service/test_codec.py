@@ -3,6 +3,7 @@
 import json
 import math
 import struct
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_service.errors import InvalidInput, MalformedBody, Problem, TooManyRows
-from fairlead_service.inference import codec
+from fairlead_service.inference import codec, matrix_checks
 from fairlead_service.inference.codec import Expected
 from fairlead_service.inference.quick import Decoded, Decoder
 from fairlead_service.models.backends import Outputs, Want
@@ -169,6 +170,10 @@ def test_text_that_says_nan_is_text() -> None:
 def same_as_the_careful_way(body: bytes, width: int) -> Decoded | None:
     """What the quick way makes of a body; it must be what the careful way makes of it, or nothing."""
     decoded = Decoder().decode(body, width, 50)
+    for piece in (1, 7, 40):
+        in_pieces = Decoder(piece).decode(body, width, 50)
+        assert (in_pieces is None) == (decoded is None)
+        assert in_pieces is None or in_pieces.matrix.tobytes() == decoded.matrix.tobytes()  # type: ignore[union-attr]
     if decoded is None:
         return None
     careful = codec.decode_predict(body, Expected(field="features", max_rows=50, n_features=width, one_row=True))
@@ -215,6 +220,18 @@ def test_rows_that_do_not_end_where_they_must_are_seen(features: str, pad: bytes
     assert Decoder().decode(b'{"features":%b}' % features.encode() + pad, 2, 50) is None
 
 
+def test_lengths_are_compared_before_anything_is_built() -> None:
+    tracemalloc.start()
+    try:
+        for body in (b"[]," * 9000 + b"[]", b"[1]," * 9000 + b"[1]", b"1," * 9000 + b"1"):
+            assert Decoder().decode(b'{"features":[%b]}' % body, 10_000, 10_000) is None
+            with pytest.raises(InvalidInput):
+                codec.decode_predict(b'{"features":[%b]}' % body, Expected("features", 10_000, 10_000, one_row=True))
+        assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
 NAMED = Expected(field="features", max_rows=50, n_features=2, feature_names=("age", 'in"come'), accepts_missing=True)
 
 
@@ -228,7 +245,7 @@ def test_rows_with_names_are_put_in_order() -> None:
     ("rows", "says"),
     [
         ([{"age": 3}], "row 0) is an object without 'in\"come'"),
-        ([{"age": 3, 'in"come': 1, "x": 0}], "with 'x', which the model does not have"),
+        ([{"age": 3, "x": 0}], "row 0) is an object without 'in\"come'"),
         ([{"age": 3, 'in"come': 1}, [1, 2]], "row 1) is a list and another row is an object"),
         ([{"age": 3, 'in"come': "1"}], 'row 0, column 1, in"come) is a string; send a finite number, or null'),
     ],
@@ -239,9 +256,18 @@ def test_what_is_wrong_with_a_row_with_names_is_said(rows: list[Any], says: str)
     assert says in raised.value.detail
 
 
+def test_columns_that_the_model_does_not_have_are_ignored_and_counted() -> None:
+    rows = [{"id": "x", "age": 3, 'in"come': 1.5}, {"age": 4, 'in"come': None, "seen": [1], "id": {}}]
+    found = codec.decode_predict(encode({"features": rows, "scores": True}), NAMED)
+    assert np.array_equal(found.matrix, [[3, 1.5], [4, math.nan]], equal_nan=True)
+    assert found.extra == 2
+
+
 def test_a_name_given_twice_is_refused() -> None:
     with pytest.raises(MalformedBody, match="twice"):
         codec.decode_predict(b'{"features": [{"age": 1, "age": 2, "in\\"come": 3}]}', NAMED)
+    with pytest.raises(MalformedBody, match="twice"):
+        codec.decode_predict(b'{"features": [{"age": 1, "in\\"come": 3, "id": "a", "id": "b"}]}', NAMED)
     assert codec.decode_predict(b'{"features": [{"age": 1, "in\\u0022come": 3}]}', NAMED).matrix.tolist() == [[1, 3]]
 
 
@@ -250,3 +276,13 @@ def test_null_is_a_missing_value_only_where_the_model_takes_one() -> None:
     assert np.isnan(codec.decode_predict(body, NAMED).matrix[0, 1])
     with pytest.raises(InvalidInput, match="null"):
         codec.decode_predict(body, Expected(field="features", max_rows=1, n_features=2))
+
+
+@pytest.mark.parametrize("padding", [0, 2000, 3000, 300_000])
+def test_a_byte_order_mark_is_refused_in_words_whatever_the_size(padding: int) -> None:
+    body = b"\xef\xbb\xbf" + encode({"features": [[1, 2]]}) + b" " * padding
+    assert Decoder().decode(body, 2, 50) is None
+    with pytest.raises(MalformedBody, match="begins with a byte order mark"):
+        codec.decode_predict(body, Expected(field="features", max_rows=50, n_features=2))
+    with pytest.raises(MalformedBody, match="begins with a byte order mark"):
+        matrix_checks.json_object(body + b"NaN", 50, "")

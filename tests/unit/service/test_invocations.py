@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,33 @@ TURNED = [{name: record[name] for name in reversed(NAMES)} for record in RECORDS
 
 def decode(document: Any, model: Manifest | None = None) -> list[list[float]]:
     content = document if isinstance(document, bytes) else json.dumps(document).encode()
-    matrix = invocations.decode_json(content, model or manifest(), MAX_ROWS)
+    matrix = invocations.decode_json(content, model or manifest(), MAX_ROWS).matrix
     assert (matrix.dtype, matrix.flags.c_contiguous) == (np.float64, True)
     return matrix.tolist()  # type: ignore[no-any-return]
 
 
 def decode_csv(text: str | bytes, model: Manifest | None = None) -> list[list[float]]:
     content = text if isinstance(text, bytes) else text.encode()
-    return invocations.decode_csv(content, model or manifest(), MAX_ROWS).tolist()  # type: ignore[no-any-return]
+    return invocations.decode_csv(content, model or manifest(), MAX_ROWS).matrix.tolist()  # type: ignore[no-any-return]
+
+
+FORMS: dict[str, Callable[[list[list[float]]], Any]] = {
+    "inputs": lambda rows: {"inputs": rows},
+    "columns": lambda rows: {"inputs": {name: [row[i] for row in rows] for i, name in enumerate(NAMES)}},
+    "instances": lambda rows: {"instances": rows},
+    "split": lambda rows: {"dataframe_split": {"columns": NAMES, "data": rows}},
+    "records": lambda rows: {"dataframe_records": [dict(zip(NAMES, row, strict=True)) for row in rows]},
+    "csv": lambda rows: "\n".join(",".join(map(str, row)) for row in [NAMES, *rows]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_as_many_rows_are_taken_as_may_be_and_none_more(form: str) -> None:
+    read = decode_csv if form == "csv" else decode
+    rows = [[float(i), 1.5, 2.5] for i in range(MAX_ROWS)]
+    assert read(FORMS[form](rows)) == rows
+    with pytest.raises(TooManyRows):
+        read(FORMS[form]([*rows, rows[0]]))
 
 
 @pytest.mark.parametrize(
@@ -60,6 +80,32 @@ def decode_csv(text: str | bytes, model: Manifest | None = None) -> list[list[fl
 )
 def test_every_form_means_the_same(document: Any) -> None:
     assert decode(document) == ROWS
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"inputs": COLUMNS | {"id": ["x"], "day": None}},
+        {"inputs": [{"id": "x", **record, "day": None} for record in RECORDS]},
+        {"instances": [{"id": "x", "day": 1, **RECORDS[0]}, {**TURNED[1], "id": 0}]},
+        {"dataframe_records": [record | {"id": "x", "day": [1]} for record in TURNED]},
+        {
+            "dataframe_split": {
+                "columns": ["id", *NAMES[::-1], "day"],
+                "data": [["x", *row[::-1], None] for row in ROWS],
+            }
+        },
+    ],
+    ids=lambda document: json.dumps(document)[:40],
+)
+def test_columns_that_the_model_does_not_have_are_ignored_and_counted(document: Any) -> None:
+    found = invocations.decode_json(json.dumps(document).encode(), manifest(), MAX_ROWS)
+    assert (found.matrix.tolist(), found.extra) == (ROWS, 2)
+
+
+def test_columns_of_csv_that_the_model_does_not_have() -> None:
+    found = invocations.decode_csv(b"id,c,b,a\nx,3,2,1\n", manifest(), MAX_ROWS)
+    assert (found.matrix.tolist(), found.extra) == ([[1.0, 2.0, 3.0]], 1)
 
 
 def test_one_row_may_be_an_object_of_numbers() -> None:
@@ -161,7 +207,6 @@ BAD = [
     case({"inputs": [[0, 0, 0]] * 51}, "more than 50 rows", kind=TooManyRows),
     case({"inputs": [[]] * 5000}, "more than 50 rows", kind=TooManyRows),
     case({"inputs": {}}, "column 'a', 'b', 'c' is missing", pointer="/inputs"),
-    case({"inputs": COLUMNS | {"d": [1, 2]}}, "no column 'd'; send 'a', 'b', 'c'"),
     case({"inputs": COLUMNS | {"c": [1]}}, "column 'c' has 1 values and the longest has 2", pointer="/inputs/c"),
     case({"inputs": COLUMNS | {"b": 1}}, "column 'b' is a number and the longest has 2"),
     case({"inputs": COLUMNS | {"b": [1, "x"]}}, "row 1, column 1, b is a string", pointer="/inputs/b/1"),
@@ -173,7 +218,7 @@ BAD = [
     case({"instances": [RECORDS[0], ROWS[0]]}, "row 1 is a list; send an object", pointer="/instances/1"),
     case({"instances": [ROWS[0], RECORDS[0]]}, "row 1 is an object; send a list of 3"),
     case({"instances": [RECORDS[0], {"a": 1, "c": 3}]}, "row 1: column 'b' is missing", pointer="/instances/1"),
-    case({"instances": [RECORDS[0] | {"z": 1}]}, "row 0: the model has no column 'z'"),
+    case({"instances": [{"x": 1, "a": 2, "z": 3}]}, "row 0: column 'b', 'c' is missing"),
     case({"instances": [{"x": 1, "y": 2, "z": 3}, {"x": 1, "y": 2, "w": 3}]}, "other keys than row 0", model=UNNAMED),
     case({"instances": [RECORDS[0] | {"b": "?"}]}, "column 1, b is a string", pointer="/instances/0/b"),
     case({"dataframe_records": ROWS}, "row 0 is a list; send an object"),
@@ -193,7 +238,7 @@ BAD = [
     case("a,b,c\n", "no rows"),
     case("1,2,3\n4,5,6\n", "column 'a', 'b', 'c' is missing"),
     case("a,b\n1,2\n", "column 'c' is missing; send 'a', 'b', 'c'"),
-    case("a,b,c,d\n1,2,3,4\n", "no column 'd'"),
+    case("a,b,d,e\n1,2,3,4\n", "column 'c' is missing"),
     case("a,a,b,c\n1,2,3,4\n", "'a' is there more than once"),
     case(",a,b,c\n0,1,2,3\n", "index=False"),
     case("a,b,c\n1,2\n", "row 0 has 2 values and the header 3"),

@@ -4,11 +4,12 @@ import io
 import json
 import logging
 import time
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fairlead_service import wire
@@ -105,6 +106,14 @@ def test_what_children_say_is_a_log_line_and_still_a_message(
     if isinstance(message, wire.Progress):
         assert isinstance(parsed, wire.Progress)
         assert parsed.stage == message.stage
+
+
+@given(st.text(st.characters(categories=["Cc", "Cf", "Zl", "Zp", "Ll", "So"])), st.text(st.characters()))
+@example("\x9b2J\u202e\u2066\u200f\x7f\U000e0041\u2028", "")
+def test_no_line_steers_a_terminal_and_all_are_read_as_they_were(said: str, key: str) -> None:
+    shown = encode({key: said, "more": [said]}).decode()
+    assert all(character.isprintable() or unicodedata.category(character) in ("Zs", "Co", "Cn") for character in shown)
+    assert json.loads(shown)["more"] == [said]
 
 
 @given(st.integers(0, 60))

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from fairlead_service import contract
+from fairlead_service.api.metrics import wants_openmetrics
 from fairlead_service.api.services import Commands
-from fairlead_service.observability import logs, tracing
+from fairlead_service.observability import logs, sampling, stalls, tracing
 from fairlead_service.observability.summary import quantile
 from fairlead_service.settings import Settings
 from tests.unit.service.support import RUN_A, X, api_settings, fake, logged, running, tree, write_bundle
@@ -343,3 +345,88 @@ async def test_the_metrics_have_the_names_and_buckets_of_the_contract(tmp_path: 
     assert f"{contract.METRIC_IN_FLIGHT} 0.0" in text
     bounds = re.findall(contract.METRIC_DURATION + r'_bucket\{le="([^"]+)",' + re.escape(answered), text)
     assert [float(bound) * 1000 for bound in bounds[:-1]] == pytest.approx(contract.LATENCY_MILLISECONDS)
+
+
+async def test_a_held_event_loop_is_seen() -> None:
+    late: asyncio.Queue[float] = asyncio.Queue()
+    sampler = asyncio.create_task(stalls.sample(late.put_nowait, 0.001))
+    await late.get()
+    while not late.empty():
+        late.get_nowait()
+    time.sleep(0.3)  # noqa: ASYNC251 (it is what is to be seen)
+    assert await late.get() > 0.25
+    sampler.cancel()
+
+
+async def test_stalls_are_a_histogram(predictor: httpx.AsyncClient) -> None:
+    async def timers() -> float:
+        (line,) = re.findall(r"event_loop_stall_seconds_count (\S+)", (await predictor.get("/metrics")).text)
+        return float(line)
+
+    async with asyncio.timeout(60):
+        while await timers() < 3:  # noqa: ASYNC110 (the sampler tells nobody else)
+            await asyncio.sleep(stalls.INTERVAL_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("accept", "openmetrics"),
+    [
+        ("application/openmetrics-text; version=1.0.0", True),
+        ("application/openmetrics-text", True),
+        (
+            'Application/OpenMetrics-Text;Version="1.0.0";escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.2',
+            True,
+        ),
+        ("text/plain;version=0.0.4;q=0.3,application/openmetrics-text;version=1.0.0;q=0.2", False),
+        ("application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", True),
+        ("application/openmetrics-text;version=x", False),
+        ("application/openmetrics-text;version=1.x.0, application/openmetrics-text;version=1.0.0", True),
+        ("application/openmetrics-text;version=99999999999999999999", False),
+        ("application/openmetrics-text;version=1.0.0;q=0", False),
+        ("application/openmetrics-text;version=1.0.0;q=x", False),
+        ("application/openmetrics-text;q=0.٣", False),
+        ("text/plain;version=²", False),
+        ("text/html, */*;q=0.8", False),
+        (";;=;,,=", False),
+        ("", False),
+    ],
+)
+async def test_metrics_are_in_the_form_that_is_preferred(
+    predictor: httpx.AsyncClient, accept: str, openmetrics: bool
+) -> None:
+    answer = await predictor.get("/metrics", headers={"accept": accept.encode()})
+    assert answer.status_code == 200
+    kind = answer.headers["content-type"].split(";")[0]
+    assert kind == ("application/openmetrics-text" if openmetrics else "text/plain")
+    assert answer.text.endswith("# EOF\n") is openmetrics
+
+
+@given(st.text(st.characters(max_codepoint=255)) | st.text('applictonexm/-;=,qversn 0.1"', max_size=80))
+def test_any_accept_is_understood_or_passed_over(accept: str) -> None:
+    assert wants_openmetrics(accept) in (True, False)
+    assert (
+        wants_openmetrics(f"{accept.replace(chr(34), '')},application/openmetrics-text;q=1") or "text/plain" in accept
+    )
+
+
+@pytest.mark.parametrize(
+    ("general", "traces", "expected"),
+    [
+        ("http://otel:4318", "", "http://otel:4318/v1/traces"),
+        ("http://otel:4318/", "", "http://otel:4318/v1/traces"),
+        ("http://otel:4318/v1/traces", "", "http://otel:4318/v1/traces"),
+        ("http://otel:4318/v1/traces/", "", "http://otel:4318/v1/traces"),
+        ("http://otel:4318/prefix", "", "http://otel:4318/prefix/v1/traces"),
+        ("http://otel:4318", "http://other:1/x", "http://other:1/x"),
+        ("", "http://other:1", "http://other:1"),
+        ("", "", None),
+    ],
+)
+def test_where_spans_are_sent(general: str, traces: str, expected: str | None) -> None:
+    named = {"OTEL_EXPORTER_OTLP_ENDPOINT": general, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": traces}
+    assert sampling.address(named) == expected
+
+
+def test_an_address_is_shown_without_its_password() -> None:
+    assert sampling.shown("https://user:secret@otel:4318/v1/traces?token=secret") == "https://otel:4318/v1/traces"
+    assert sampling.shown(None) == "no address"

@@ -1,9 +1,15 @@
 """Tokens of an OpenID Connect provider: which are good, what they may do, and keys that change or are away."""
 
+import asyncio
 import base64
+import contextlib
 import json
+import socket
+import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -14,12 +20,13 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
 from fairlead_service.access import oidc
+from fairlead_service.access.discovery import fetch_keys
 from fairlead_service.access.gate import Access
 from fairlead_service.access.oidc import Tokens, read_keys
 from fairlead_service.access.provider import Provider, identity_of, trustworthy
 from fairlead_service.access.roles import Role
 from fairlead_service.errors import Forbidden, IdentityProviderUnavailable, Unauthorized
-from fairlead_service.following import StaleError
+from fairlead_service.following import StaleError, follow
 from fairlead_service.settings import Settings
 from tests.provider import AUDIENCE, Signer
 
@@ -237,3 +244,146 @@ def test_only_what_nobody_can_change_is_asked() -> None:
 def test_settings_that_do_not_belong_together_are_refused(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Settings(**values)
+
+
+HOSTILE = [
+    10**400,
+    -(10**400),
+    1e400,
+    float("nan"),
+    "1e400",
+    "9" * 4000,
+    "x",
+    None,
+    True,
+    [],
+    {},
+    [[]],
+    2**63,
+    2**64,
+    1e18,
+]
+
+
+@pytest.mark.parametrize("claim", ["exp", "nbf", "iat", "aud", "iss", "sub", "roles", "jti"])
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:20])
+def test_whatever_is_in_a_token_is_a_token_or_none(claim: str, value: Any) -> None:
+    """Signed by the provider, so that every claim is looked at."""
+    known = tokens(FIRST)
+    token = signed({"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": int(time.time()) + 60} | {claim: value})
+    try:
+        identity = known.identify(token)
+    except Unauthorized:
+        return
+    assert identity.name
+    assert known.identify(token) == identity, "it is remembered"
+
+
+def test_a_token_without_end_is_refused_or_good_for_ever() -> None:
+    known = tokens(FIRST)
+    for expires in (10**15, 10**400):
+        try:
+            assert known.identify(signed({"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": expires})).name == "ada"
+        except Unauthorized:
+            assert expires == 10**400
+
+
+@pytest.mark.parametrize("depth", [10, 5000])
+def test_heads_of_tokens_are_refused_however_deep(depth: int) -> None:
+    head = base64.urlsafe_b64encode(b'{"kid":' + b"[" * depth + b"]" * depth + b"}").rstrip(b"=")
+    with pytest.raises(Unauthorized):
+        tokens(FIRST).identify(head + b".e30.AA")
+
+
+def signed(payload: dict[str, Any]) -> bytes:
+    """As the provider would, but of any JSON: infinities and numbers of any length among it."""
+    head = {"alg": "RS256", "kid": FIRST.kid}
+    with unlimited_digits():
+        content = f"{encoded(head)}.{encoded(payload)}"
+    return FIRST.sign_content(content)
+
+
+@contextlib.contextmanager
+def unlimited_digits() -> Iterator[None]:
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    yield
+    sys.set_int_max_str_digits(before)
+
+
+@pytest.mark.parametrize("drip", ["handshake", "head", "body"])
+def test_a_provider_that_drips_is_given_up(drip: str) -> None:
+    with dripping(drip) as address:
+        started = time.monotonic()
+        scheme = "https" if drip == "handshake" else "http"
+        provider = Provider("https://sso.example.com", AUDIENCE, jwks_url=f"{scheme}://{address}/keys")
+        with pytest.raises(StaleError, match=r"did not arrive in 0\.3 s"):
+            fetch_keys(provider, seconds=0.3)
+        assert time.monotonic() - started < 30, "each byte came in time"
+
+
+@contextlib.contextmanager
+def dripping(what: str) -> Iterator[str]:
+    """A server that sends a byte every 20 ms, for ever."""
+    stop = threading.Event()
+    first = {
+        "handshake": b"\x16\x03\x03\x40\x00",
+        "head": b"HTTP/1.1 200 OK\r\nX: ",
+        "body": b"HTTP/1.1 200 OK\r\n\r\n",
+    }[what]
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(first)
+            while not stop.wait(0.02):
+                connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        host, port = listening.getsockname()
+        yield f"{host}:{port}"
+        stop.set()
+        thread.join()
+
+
+def test_certificates_that_can_not_be_read_are_said_to_be_that(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.pem", tmp_path):
+        provider = Provider(ISSUER, AUDIENCE, ca_file=path)
+        with pytest.raises(StaleError, match="is no file of certificates"):
+            fetch_keys(provider)
+
+
+class Slow:
+    """A source that takes as long as it is let."""
+
+    name = "slow things"
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def refresh(self) -> bool:
+        self.release.wait(60)
+        return False
+
+
+async def test_a_slow_source_keeps_no_other_from_being_read() -> None:
+    slow, quick = Slow(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    class Quick:
+        name = "quick things"
+
+        def refresh(self) -> bool:
+            loop.call_soon_threadsafe(quick.set)
+            return False
+
+    tasks = [asyncio.create_task(follow(source, 0.001)) for source in (slow, Quick())]
+    await asyncio.sleep(0)
+    for _ in range(3):
+        quick.clear()
+        await asyncio.wait_for(quick.wait(), 30)
+    slow.release.set()
+    for task in tasks:
+        task.cancel()

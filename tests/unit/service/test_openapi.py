@@ -1,13 +1,18 @@
 """`/openapi.json` says everything: every route its problems, every example true."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
+import httpx
 import jsonschema
 import pytest
 
 from fairlead_service import contract
+from fairlead_service.api import openapi
+from fairlead_service.api.openapi import with_algorithms
 from fairlead_service.api.services import Commands
 from fairlead_service.api.train_request import decode_train
 from fairlead_service.app import create_app
@@ -16,7 +21,7 @@ from fairlead_service.inference.codec import Expected, decode_predict
 from fairlead_service.schemas import PredictRequest
 from fairlead_service.schemas_train import TrainRequest
 from fairlead_service.settings import Settings
-from tests.unit.service.support import api_settings, fake, running
+from tests.unit.service.support import X, api_settings, fake, running
 
 ALGORITHMS = ("gradient_boosting", "logistic_regression", "random_forest")
 
@@ -58,9 +63,9 @@ def test_every_route_that_can_fail_documents_its_problems(document: dict[str, An
     for path, _, operation in operations(document):
         statuses[path] = statuses.get(path, set()) | set(operation["responses"]) - {"200"}
     assert statuses["/predict"] == {"400", "408", "413", "415", "422", "429", "500", "503"}
-    assert statuses["/train"] == {"202", "400", "408", "409", "413", "415", "422", "429", "500", "503", "504"}
+    assert statuses["/train"] == {"202", "400", "408", "409", "413", "415", "422", "429", "500", "503", "504", "507"}
     assert statuses["/train/jobs/{job_id}"] == {"404", "409", "422"}
-    assert statuses["/model/load/{run_id}"] == {"202", "401", "404", "422", "429", "500", "503", "504"}
+    assert statuses["/model/load/{run_id}"] == {"202", "401", "404", "422", "429", "500", "503", "504", "507"}
     assert statuses["/model/info"] == {"503"}
     assert statuses["/health/ready"] == {"503"}
     assert statuses["/v2/models/{name}/infer"] == {"400", "404", "408", "413", "415", "429", "500", "503"}
@@ -141,6 +146,52 @@ async def test_the_documentation_is_where_the_root_says_it_is(tmp_path: Path) ->
         assert 'href="docs"' in (await client.get("/")).text
         assert (await client.get("/docs")).status_code == 200
         assert (await client.get("/openapi.json")).json()["info"]["title"] == "Fairlead"
+
+
+@pytest.mark.parametrize("prefix", ["", "/models/iris", "/api/v1/namespaces/ml/services/fairlead:http/proxy"])
+async def test_addresses_hold_behind_a_proxy_that_takes_a_prefix_off(tmp_path: Path, prefix: str) -> None:
+    """Whatever a page or an answer leads to, seen from the browser's side of the proxy."""
+    commands = Commands(describe=fake("fail", "TrainingFailed", "no"), train=fake("fail", "TrainingFailed", "no"))
+    base = f"http://proxy.test{prefix}"
+    async with running(api_settings(tmp_path), commands) as (client, _):
+
+        async def get(url: str) -> httpx.Response:
+            assert url.startswith(f"{base}/"), f"{url} is another's"
+            return await client.get(url.removeprefix(base))
+
+        for page in ("/", "/docs"):
+            text = (await get(f"{base}{page}")).text
+            for address in re.findall(r"""(?:href=|src=|url: |fetch\()["']([^"':]+)["']""", text):
+                found = await get(urljoin(f"{base}{page}", address))
+                assert found.status_code in (200, 405), address
+        documented = await get(urljoin(f"{base}/docs", "openapi.json"))
+        (server,) = documented.json()["servers"]
+        assert urljoin(f"{base}/openapi.json", server["url"]) == f"{base}/"
+        body = {"algorithm": "random_forest", "data": X.tolist(), "target": [0, 0, 1, 1]}
+        begun = await client.post("/train?wait=false", json=body)
+        followed = await get(urljoin(f"{base}/train?wait=false", begun.headers["location"]))
+        assert followed.json()["id"] == begun.json()["id"]
+
+
+@pytest.mark.parametrize(("known", "renderings"), [(True, 1), (False, 3)])
+async def test_the_document_is_rendered_once_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool, renderings: int
+) -> None:
+    algorithm = {"name": "x", "package": None, "task": "classification"}
+    described = fake("answer", json.dumps({"algorithms": [algorithm], "metrics": []}))
+    commands = Commands(describe=described if known else fake("fail", "TrainingFailed", "no"))
+    rendered = []
+
+    def count(document: Any, algorithms: Any) -> Any:
+        rendered.append(algorithms)
+        return with_algorithms(document, algorithms)
+
+    monkeypatch.setattr(openapi, "with_algorithms", count)
+    async with running(api_settings(tmp_path), commands) as (client, _):
+        answers = [await client.get("/openapi.json") for _ in range(3)]
+    assert len({answer.content for answer in answers}) == 1
+    assert len(rendered) == renderings
+    assert ('"x"' in answers[0].text) is known
 
 
 async def test_hyperparameters_are_documented_as_the_algorithms_say(tmp_path: Path) -> None:

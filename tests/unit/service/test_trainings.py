@@ -48,7 +48,8 @@ async def queued(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
     answer = await client.post("/train?wait=false", json=TRAIN | fields)
     assert answer.status_code == 202, answer.text
     job: dict[str, Any] = answer.json()
-    assert answer.headers["Location"] == f"{JOBS}/{job['id']}"
+    followed = answer.url.join(answer.headers["Location"])
+    assert followed.path == f"{JOBS}/{job['id']}"
     return job
 
 

@@ -91,6 +91,24 @@ def test_a_tensor_for_each_feature_is_matched_by_name() -> None:
     assert request.matrix.tolist() == [[7.0, 1.0, float(np.float32(0.1))], [8.0, 0.0, float(np.float32(0.7))]]
 
 
+def test_inputs_that_the_model_does_not_have_are_ignored_and_counted() -> None:
+    tail = b"\x05\x00\x00\x00words" + np.array([3.0, 4.0]).tobytes()
+    request = decode(
+        body(
+            binary(9, [1], "BYTES", "id"),
+            tensor([1, 2], [2], name="a"),
+            tensor([["x"], ["y"]], [2, 1], "BYTES", "day"),
+            tensor([5, 6], [2], name="c"),
+            binary(16, [2], "FP64", "b"),
+        ),
+        tail,
+    )
+    assert (request.matrix.tolist(), request.extra) == ([[1.0, 3.0, 5.0], [2.0, 4.0, 6.0]], 2)
+    alone = body(tensor([1, 2], [2], name="a"), tensor([1], [1], "BYTES", "id"))
+    with pytest.raises(InvalidTensor, match="no input 'b', 'c'"):
+        decode(alone)
+
+
 @pytest.mark.parametrize("datatype", DATATYPES)
 def test_binary_and_json_mean_the_same(datatype: str) -> None:
     kind = np.dtype("<f4" if datatype == "BF16" else DATATYPES[datatype])
@@ -117,6 +135,17 @@ def test_missing_values_are_taken_if_the_model_takes_them() -> None:
         decode(body(binary(48)), nan.tobytes(), model),
     ):
         assert np.array_equal(request.matrix.ravel(), nan, equal_nan=True)
+
+
+@pytest.mark.parametrize("datatype", ["INT64", "BOOL"])
+def test_null_in_a_datatype_without_it_is_said_to_be_that(datatype: str) -> None:
+    with pytest.raises(InvalidTensor, match=rf"row 0, column 1, b is null, which is no {datatype}; send .* as FP64"):
+        decode(body(tensor([True, None, True], [3], datatype)), model=manifest(accepts_missing=True))
+
+
+def test_the_largest_integers_are_of_their_datatype() -> None:
+    assert decode(body(tensor([2**63 - 1, 0, -(2**63)], [3], "INT64"))).matrix[0, 0] == 2.0**63
+    assert decode(body(tensor([2**64 - 1, 0, 1], [3], "UINT64"))).matrix[0, 0] == 2.0**64
 
 
 def test_outputs_are_those_asked_for_in_their_order() -> None:
@@ -208,6 +237,8 @@ BAD = [
     case("too large for FP32", body(tensor([1, 1e39, 3], [3], "FP32")), "column 1, b is 1e+39, which is no FP32"),
     case("too large for FP16", body(tensor([1, 70000, 3], [3], "FP16")), "is 70000.0, which is no FP16"),
     case("too large for INT8", body(tensor([1, 2, 128], [3], "INT8")), "column 2, c is 128.0, which is no INT8"),
+    case("one over UINT64", body(tensor([1, 2, 2**64], [3], "UINT64")), "no UINT64"),
+    case("one over INT64", body(tensor([1, 2, 2**63], [3], "INT64")), "no INT64"),
     case("negative UINT8", body(tensor([-1, 2, 3], [3], "UINT8")), "is -1.0, which is no UINT8"),
     case("fraction in INT32", body(tensor([1, 2.5, 3], [3], "INT32")), "is 2.5, which is no INT32"),
     case("numbers in BOOL", body(tensor([True, 1, False], [3], "BOOL")), "column 1, b is a number; send true or false"),
@@ -236,7 +267,7 @@ BAD = [
         "binary_data_output null", body(tensor(), parameters={"binary_data_output": None}), "binary_data_output is null"
     ),
     case("two inputs of others' names", body(tensor(name="a"), tensor(name="z")), "no input 'b', 'c'", "'a', 'b', 'c'"),
-    case("an input too many", body(*(tensor([1], [1], name=n) for n in "abcd")), "no feature 'd'"),
+    case("an input too many, and one too few", body(*(tensor([1], [1], name=n) for n in "abd")), "no input 'c'"),
     case("an input twice", body(*(tensor([1], [1], name=n) for n in "abca")), "same name"),
     case(
         "unequal rows",
@@ -468,7 +499,7 @@ async def test_errors_have_the_protocols_form_and_ours(tmp_path: Path) -> None:
         ):
             await problem(client, method, path, content, status)
         assert (await client.get(infer)).headers["allow"] == "POST"
-        assert (await client.head("/v2/health/ready")).headers["allow"] == "GET"
+        assert (await client.delete("/v2/health/ready")).headers["allow"] == "GET, HEAD"
         answer = await client.post(infer, content=body(good), headers={"content-type": "text/csv"})
         assert answer.status_code == 415
         services.drain.begin()

@@ -78,7 +78,7 @@ class BundleCache:
         while self._works:
             try:
                 lease = self._backend.lock(asked.key)
-            except CacheError as error:
+            except Exception as error:  # of a cache that may say anything
                 self._fail(error)
                 return None
             if lease is not None:
@@ -101,11 +101,11 @@ class BundleCache:
             if blob is None:
                 return None
             found = self._unpacked(asked, blob)
-        except CacheError as error:
-            self._fail(error)
-            return None
         except CorruptError as error:
             self._remove(asked, str(error))
+            return None
+        except Exception as error:
+            self._fail(error)
             return None
         self._report("hit", f"{asked.uri} from {self._backend.place}; nothing is fetched")
         return found
@@ -125,7 +125,7 @@ class BundleCache:
         try:
             with stage("cache"):
                 self._backend.put(asked.key, entry.encode(asked.key, made, self._signing_key))
-        except CacheError as error:
+        except Exception as error:
             self._fail(error)
         else:
             self._report("stored", f"the bundle of {asked.uri} is in {self._backend.place}")
@@ -134,13 +134,14 @@ class BundleCache:
         self._report("corrupt", f"the bundle of {asked.uri} in {self._backend.place} is removed: {why}")
         try:
             self._backend.remove(asked.key)
-        except CacheError as error:
+        except Exception as error:
             self._fail(error)
 
-    def _fail(self, error: CacheError) -> None:
+    def _fail(self, error: Exception) -> None:
         self._works = False
         outcome: CacheOutcome = "unavailable" if isinstance(error, AwayError) else "error"
-        self._report(outcome, f"the load goes on without the cache: {error}")
+        shown = str(error) if isinstance(error, CacheError) else f"{type(error).__name__}: {str(error)[:200]}"
+        self._report(outcome, f"the load goes on without the cache: {shown}")
 
 
 @dataclass(frozen=True)
@@ -154,11 +155,11 @@ class _Asked:
 def version_of(uri: str, options: LoadOptions, source: Source) -> tuple[str, LoadOptions] | None:
     """An alias, or a version without its run, as a question that has one answer for ever: MLflow is asked.
 
-    None if the model has no run. Raises LoadError.
+    None if the model has neither a run nor an id of its own. Raises LoadError.
     """
     with stage("resolve"):
-        found = source.resolve(reference.parse(uri), uri)
-    if not (found.name and found.version and found.run_id):
+        found = source.resolve(reference.parse(uri))
+    if not (found.name and found.version and found.identity):
         return None
-    wanted = replace(options, run_id=options.run_id or found.run_id)
+    wanted = replace(options, run_id=options.run_id or found.identity)
     return f"models:/{found.name}/{found.version}", wanted

@@ -37,7 +37,13 @@ def pinned(uri: str, options: LoadOptions) -> bool:
 
 def key(uri: str, options: LoadOptions, signer: str) -> str:
     """64 hexadecimal digits. `signer` tells keys that entries are signed with apart; "" for none."""
-    asked = {"uri": uri, "options": asdict(options), "image": _image(), "entry": ENTRY_FORMAT, "signer": signer}
+    asked = {
+        "uri": reference.written(reference.parse(uri)),
+        "options": asdict(options),
+        "image": _image(),
+        "entry": ENTRY_FORMAT,
+        "signer": signer,
+    }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

@@ -20,7 +20,7 @@ _FILE: Final = "_FILE"
 
 @dataclass(frozen=True)
 class CacheSettings:
-    url: str
+    url: str = field(repr=False)
     """`file:///directory`, `redis://[user@]host[:port][/db]` or `rediss://…` for TLS."""
     max_bytes: int = DEFAULT_MAX_BYTES
     """Of all entries together."""
@@ -60,7 +60,10 @@ class CacheSettings:
         return BoundedBackend(self._backend(), self.timeout_seconds)
 
     def _backend(self) -> Backend:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            raise CacheError(f"{contract.ENV_CACHE_URL} is no address") from None
         if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
             from fairlead_service.loading.cache.directory import DirectoryBackend
 
@@ -70,8 +73,11 @@ class CacheSettings:
 
             try:
                 return RedisBackend(self.url, self.max_bytes, self.password, self.ca)
-            except ValueError as error:
-                raise CacheError(f"{contract.ENV_CACHE_URL} is no address of a Redis: {error}") from error
+            except ValueError:  # whose words may hold a part of a password
+                raise CacheError(
+                    f"{contract.ENV_CACHE_URL} is no address of a Redis (redis://HOST:PORT/DB); a password belongs "
+                    f"into {contract.ENV_CACHE_PASSWORD}"
+                ) from None
         raise CacheError(
             f"{contract.ENV_CACHE_URL} must be file:///DIRECTORY, redis://HOST:PORT/DB or rediss://HOST:PORT/DB"
         )

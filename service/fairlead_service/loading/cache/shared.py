@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.lock import Lock
 from redis.retry import Retry
 
 from fairlead_service.loading.cache.backend import AwayError, CacheError, Held, victims
+from fairlead_service.loading.cache.resp import BoundedParser
 
 _PREFIX: Final = "{fairlead-bundles}"
 _USED: Final = f"{_PREFIX}:used"
@@ -45,6 +45,7 @@ class RedisBackend:
             url,
             socket_connect_timeout=_CONNECT_SECONDS,
             socket_timeout=_ANSWER_SECONDS,
+            parser_class=BoundedParser,
             retry=Retry(ExponentialWithJitterBackoff(base=0.1, cap=1.0), _RETRIES),
             retry_on_error=[RedisConnectionError, RedisTimeoutError],
             **secret,
@@ -104,8 +105,8 @@ class RedisBackend:
             yield
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             raise AwayError(f"{self.place}: {type(error).__name__}: {error}") from error
-        except (RedisError, ValueError) as error:
-            raise CacheError(f"{self.place}: {type(error).__name__}: {error}") from error
+        except Exception as error:  # answers that are not those of a Redis end in any exception
+            raise CacheError(f"{self.place}: {type(error).__name__}: {str(error)[:200]}") from error
 
 
 @contextlib.contextmanager
@@ -117,7 +118,7 @@ def _renewed(lock: Lock) -> Iterator[None]:
         while not done.wait(LEASE_SECONDS / 3):
             try:
                 lock.reacquire()
-            except (RedisError, OSError):
+            except Exception:
                 return
 
     renewal = threading.Thread(target=renew, daemon=True)
@@ -127,7 +128,7 @@ def _renewed(lock: Lock) -> Iterator[None]:
     finally:
         done.set()
         renewal.join(2 * _ANSWER_SECONDS)
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(Exception):
             lock.release()
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_service.models.bundle import Bundle
+from fairlead_service.models.bundle import Bundle, Placement
 
 Matrix = NDArray[np.float64]
 """Rows to predict, shape (n, n_features), float64, C-contiguous. NaN stands for a missing value."""
@@ -55,8 +55,34 @@ class Backend(Protocol):
         is then answered as it is alone."""
 
 
+def place(matrix: Matrix, placement: Placement | None) -> Matrix:
+    """The matrix in all columns that the model was fitted on, with 0 in those that it drops."""
+    if placement is None:
+        return matrix
+    wide = np.zeros((len(matrix), placement.width))
+    wide[:, placement.places] = matrix
+    return wide
+
+
+class Placed:
+    """A backend that takes the features alone, around one that takes all columns that the model was fitted on."""
+
+    def __init__(self, backend: Backend, placement: Placement) -> None:
+        self.name = backend.name
+        self._backend = backend
+        self._placement = placement
+
+    def evaluate(self, matrix: Matrix, want: Want, ends: Sequence[int] = ()) -> Outputs:
+        return self._backend.evaluate(place(matrix, self._placement), want, ends)
+
+
 def build(bundle: Bundle) -> Backend:
     """The backend that the manifest names, with the model in memory. Slow: call it in a thread."""
+    placement, backend = bundle.manifest.placement, _build(bundle)
+    return backend if placement is None else Placed(backend, placement)
+
+
+def _build(bundle: Bundle) -> Backend:
     if bundle.manifest.backend == "native":
         from fairlead_service.models.backends.native.backend import NativeBackend
 

@@ -16,8 +16,8 @@ class Directory:
         self.root = root
         self.claims = claims
 
-    def resolve(self, reference: refs.Reference, uri: str) -> ResolvedModel:
-        return ResolvedModel(uri, RUN, None, str(self.root))
+    def resolve(self, reference: refs.Reference) -> ResolvedModel:
+        return ResolvedModel(refs.written(reference), RUN, None, str(self.root))
 
     def artifacts(self, model: ResolvedModel) -> "Directory":
         return self

@@ -152,7 +152,13 @@ def test_hostile_arrays(model: Directory, load: Load, hostile: bytes) -> None:
     passed_over(model, load, "it does not answer")
 
 
-@pytest.mark.parametrize("changes", [{"n_features": 0}, {"classes": ("a",)}, {"classes": None}])
+@pytest.mark.parametrize("width", [0, 10**6])
+def test_a_manifest_of_a_width_that_no_model_has(model: Directory, load: Load, width: int) -> None:
+    rewrite(model, n_features=width)
+    passed_over(model, load, "its manifest does not parse")
+
+
+@pytest.mark.parametrize("changes", [{"classes": ("a",)}, {"classes": None}])
 def test_a_manifest_that_is_not_of_its_program(model: Directory, load: Load, changes: dict[str, Any]) -> None:
     rewrite(model, **changes)
     passed_over(model, load, "it does not answer")
@@ -234,4 +240,4 @@ def test_a_file_outside_its_directory(model: Directory, load: Load) -> None:
     document = json.loads(path.read_text())
     document["files"]["../secret"] = {"sha256": hashlib.sha256(b"x").hexdigest(), "size": 1}
     path.write_text(json.dumps(document))
-    passed_over(model, load, "no compiled program")
+    passed_over(model, load, "names a file outside its directory")

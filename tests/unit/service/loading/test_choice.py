@@ -31,6 +31,7 @@ from fairlead_service.loading import choice, comparison, compile
 from fairlead_service.loading.choice import Choice
 from fairlead_service.loading.compile import Compiled
 from fairlead_service.loading.estimator import Opened
+from fairlead_service.loading.example import Example
 from fairlead_service.loading.traits import traits
 from fairlead_service.models.backends.native import linear
 from fairlead_service.models.backends.native.program import Trees
@@ -54,14 +55,13 @@ Sabotage = Callable[[Compiled], None]
 @pytest.fixture
 def choose(tmp_path: Path) -> Callable[..., Choice]:
     def run(estimator: Any, example: Any = EXAMPLE, said: list[str] | None = None) -> Choice:
-        found = traits(estimator, None, example)
+        found = traits(estimator, None, None if example is None else Example(None, example))
         draft = Manifest(
             identity=Identity(run_id="a" * 32, model_uri="runs:/a/model"),
             backend="sklearn",
-            input_example=example,
             proof=Proof(rows=0, verdict="untested"),
             created_at=datetime.now(UTC),
-            **vars(found),
+            **found.manifest_fields(),
         )
         heard: list[str] = [] if said is None else said
         return choice.choose(Opened(estimator, b"skops", ()), found, draft, tmp_path, heard.append)
@@ -257,7 +257,7 @@ def test_columns_selected_by_name(choose: Any) -> None:
     scaled = make_pipeline(make_column_transformer((StandardScaler(), ["b", "a"])), LogisticRegression())
     assert choose(scaled.fit(frame, Y)).manifest.backend == "native"
     network = make_pipeline(make_column_transformer((StandardScaler(), ["b", "a"])), MLPRegressor(max_iter=5))
-    with pytest.raises(LoadError, match="strings"):
+    with pytest.raises(LoadError, match="by their names"):
         choose(network.fit(frame, VALUES))
 
 

@@ -31,6 +31,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 
 from fairlead_service.loading import estimator as estimators
 from fairlead_service.loading import proof
+from fairlead_service.loading.example import Example
 from fairlead_service.loading.traits import traits
 
 LIMIT = 2**28
@@ -167,13 +168,13 @@ def test_passes_and_predicts_the_same(kind: str, tmp_path: Path) -> None:
     opened = estimators.open_skops(file, LIMIT)
 
     example = tuple(map(tuple, X[:5].tolist()))
-    found = traits(opened.estimator, None, example)
+    found = traits(opened.estimator, None, Example(None, example))
     assert proof.self_test(opened.estimator, found, example).verdict == "loaded"
     if found.task == "classification":
         np.testing.assert_array_equal(opened.estimator.predict(X), expected)
     else:  # arrays may come back in another memory order, and with it another order of summation
         np.testing.assert_allclose(opened.estimator.predict(X), expected, rtol=1e-12)
-    assert found.n_features == 4
+    assert found.columns.n_features == 4
     assert found.task == ("regression" if target.dtype == np.float64 else "classification")
     assert skops.io.loads(opened.skops, trusted=list(opened.trusted_types)) is not None
 

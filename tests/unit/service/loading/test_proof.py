@@ -12,6 +12,7 @@ from sklearn.svm import SVC
 from fairlead_service.contract import FailureReason
 from fairlead_service.failures import LoadError
 from fairlead_service.loading import proof
+from fairlead_service.loading.columns import Columns
 from fairlead_service.loading.traits import Traits, traits
 from fairlead_service.models.bundle import Label
 
@@ -32,7 +33,7 @@ class Answers:
 
 def promised(classes: tuple[Label, ...] | None, has_probabilities: bool = False) -> Traits:
     task: Any = "regression" if classes is None else "classification"
-    return Traits("tests.Answers", task, 2, None, classes, has_probabilities)
+    return Traits("tests.Answers", task, Columns(2, None, None, None), classes, has_probabilities)
 
 
 @pytest.mark.parametrize(

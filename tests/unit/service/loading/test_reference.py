@@ -18,6 +18,10 @@ RUN, MODEL = "6f2c" * 8, "m-" + "6f2c" * 8
         (f"runs:/{RUN}/a/b", refs.RunModel(RUN, "a/b")),
         (f"runs:/{RUN}", refs.RunModel(RUN, None)),
         (f"runs:/{RUN}/", refs.RunModel(RUN, None)),
+        (f"runs:/{RUN}/model/", refs.RunModel(RUN, "model")),
+        (f"runs://{RUN}//a/b//", refs.RunModel(RUN, "a/b")),
+        (f"models:/{MODEL}/", refs.LoggedModel(MODEL)),
+        ("models:/fraud/3/", refs.ModelVersion("fraud", "3")),
         (f"models:/{MODEL}", refs.LoggedModel(MODEL)),
         ("models:/fraud/3", refs.ModelVersion("fraud", "3")),
         ("models:/fraud@champion", refs.ModelAlias("fraud", "champion")),
@@ -26,6 +30,7 @@ RUN, MODEL = "6f2c" * 8, "m-" + "6f2c" * 8
 )
 def test_forms(uri: str, expected: refs.Reference) -> None:
     assert refs.parse(uri) == expected
+    assert refs.parse(refs.written(expected)) == expected
 
 
 NONE_OF_THEM = [

@@ -25,7 +25,9 @@ class NativeBackend:
         for name in (PROGRAM_FILE, ARRAYS_FILE):
             bundle.path(name)
         compiled, arrays = program.read(bundle.directory)
-        steps, n_features = build_steps(compiled.steps, arrays, bundle.manifest.n_features)
+        manifest = bundle.manifest
+        width = manifest.n_features if manifest.placement is None else manifest.placement.width
+        steps, n_features = build_steps(compiled.steps, arrays, width)
         record = compiled.estimator
         self._steps = steps if compiled.steps else None
         self._estimator: Callable[[Matrix, Sequence[int]], Matrix]
@@ -34,7 +36,7 @@ class NativeBackend:
             self._estimator = lambda matrix, ends: trees(matrix)  # row by row
         else:
             self._estimator = build_linear(record, arrays, n_features)
-        self._output = build_output(compiled.output, record.width, bundle.manifest.classes)
+        self._output = build_output(compiled.output, record.width, manifest.classes)
 
     def evaluate(self, matrix: Matrix, want: Want, ends: Sequence[int] = ()) -> Outputs:
         if self._steps is not None:

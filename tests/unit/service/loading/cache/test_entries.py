@@ -37,7 +37,7 @@ def test_what_comes_out_is_what_went_in(tmp_path: Path) -> None:
 
 def test_opening_an_entry_takes_one_copy_of_it(tmp_path: Path) -> None:
     size = 8 * 2**20
-    made = bundle.write(tmp_path / "b", write_bundle(tmp_path / "small", tree()).manifest, {"weights": bytes(size)})
+    made = bundle.write(tmp_path / "b", write_bundle(tmp_path / "small", tree()).manifest, {"weights.bin": bytes(size)})
     sealed = entry.encode(KEY, made, None)
     tracemalloc.start()
     entry.decode(KEY, sealed, None)
