@@ -77,7 +77,7 @@ TIERS = {
             "integration",
             "the HTTP API and the children against a real MLflow",
             180,
-            single("integration"),
+            single("integration", workers=2),
             ("versitygw",),
         ),
         Tier("chart", "what the charts render, with Helm 4 and 3", 30, single("chart"), ("helm", "helm3", "promtool")),

@@ -14,7 +14,7 @@ import pytest
 from tests.controlplane.cluster import Api, Object, Operator, Registry, await_true, md, up_to_date
 from tools.localcluster.audit import Audit, Request
 
-RESOURCES = 200
+RESOURCES = 60
 WATCHED = {"modeldeployments", "pods", "deployments", "services", "poddisruptionbudgets", "networkpolicies"}
 STATUS = "patch modeldeployments/status"
 """How often depends on what is seen together."""
@@ -24,7 +24,7 @@ PATIENCE = 400.0
 
 
 @pytest.mark.timeout(1800)
-def test_two_hundred_take_few_requests_none_at_rest_and_none_of_a_new_process(
+def test_many_take_few_requests_none_at_rest_and_none_of_a_new_process(
     api: Api, operator: Operator, registry: Registry, namespace: str, audit: Audit
 ) -> None:
     first, second = registry.run(), registry.run()

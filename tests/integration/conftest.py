@@ -21,6 +21,14 @@ START_TIMEOUT = 120.0
 """Seconds; migrating a new SQLite database takes most of a normal start of 5-15 s."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where workers run tests side by side, a file's tests stay together: they share the servers that it starts."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(Path(__file__).parent))))
+
+
 @dataclass(frozen=True)
 class LoggedModel:
     run_id: str

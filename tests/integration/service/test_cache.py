@@ -30,6 +30,8 @@ from tools.localcluster.paths import LocalClusterError
 X = np.random.default_rng(5).random((50, 3))
 MODEL = LogisticRegression().fit(X, X[:, 0] > 0.5)
 PATIENCE = 60.0
+LOADERS = 5
+"""Pods that start side by side."""
 PASSWORD = "correct horse"
 NOWHERE = "http://127.0.0.1:9"
 
@@ -144,13 +146,13 @@ def outcomes(lines: list[dict[str, Any]]) -> list[str]:
     return [line["cache"] for line in lines if "cache" in line]
 
 
-def test_ten_loaders_download_once(tmp_path: Path, proxy: Counting, model: Any, cache_url: str) -> None:
-    running = [begin(tmp_path / f"pod{number}" / "b", model, proxy.url, cache_url) for number in range(10)]
+def test_loaders_side_by_side_download_once(tmp_path: Path, proxy: Counting, model: Any, cache_url: str) -> None:
+    running = [begin(tmp_path / f"pod{number}" / "b", model, proxy.url, cache_url) for number in range(LOADERS)]
     ended = [end(process) for process in running]
-    assert [code for code, _ in ended] == [0] * 10, ended
+    assert [code for code, _ in ended] == [0] * LOADERS, ended
     assert proxy.downloads == 1
-    assert sorted(outcomes(lines) for _, lines in ended) == [["hit"]] * 9 + [["miss", "stored"]]
-    manifests = {bundle.read(tmp_path / f"pod{number}" / "b").manifest.model_dump_json() for number in range(10)}
+    assert sorted(outcomes(lines) for _, lines in ended) == [["hit"]] * (LOADERS - 1) + [["miss", "stored"]]
+    manifests = {bundle.read(tmp_path / f"pod{number}" / "b").manifest.model_dump_json() for number in range(LOADERS)}
     assert len(manifests) == 1
 
 

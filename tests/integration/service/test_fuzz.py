@@ -182,7 +182,7 @@ def test_answers_are_as_the_openapi_document_says(
     for strategy in cases:
 
         @settings(
-            max_examples=examples(20),
+            max_examples=examples(10),
             deadline=None,
             derandomize=True,
             database=None,

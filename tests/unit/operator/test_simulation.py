@@ -347,7 +347,7 @@ MODELS_ALONE = st.lists(
 
 
 @given(FATES, MODELS_ALONE, st.integers(1, 5))
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_where_only_models_change_no_pod_does(fates: dict[str, str], history: list[Any], replicas: int) -> None:
     async def run() -> None:
         world = await swapping(fates | {RUNS[3]: GOOD}, replicas)

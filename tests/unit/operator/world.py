@@ -40,8 +40,8 @@ from tests.unit.operator.servers import CORRUPT, CRASHING, FLAKY, GOOD, SLOW
 KEY = Key("ml", "fraud")
 SETTINGS = Settings(predictor_image="predictor:1", mlflow_tracking_uri="http://mlflow:5000")
 DEADLINE = 60
-HISTORIES = examples(120)
-"""Random histories a property; thousands are a matter of minutes."""
+HISTORIES = examples(60)
+"""Random histories per property."""
 BACK_OFF = 5.0
 """Seconds until what failed is tried again."""
 QUIET = timedelta(seconds=DEADLINE + 10)

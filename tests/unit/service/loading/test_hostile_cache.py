@@ -100,7 +100,7 @@ def load(backend: Any, tmp_path: Path, fetched: list[str]) -> Bundle:
 def test_whatever_a_redis_answers(name: str, tmp_path: Path) -> None:
     said: list[str] = []
     with answering(lambda connection: connection.sendall(HOSTILE[name])) as url:
-        found = load(BoundedBackend(RedisBackend(url, 2**20), 10.0), tmp_path, said)
+        found = load(BoundedBackend(RedisBackend(url, 2**20), 1.0), tmp_path, said)
     assert found.manifest.identity.run_id == RUN
     assert URI in said
 

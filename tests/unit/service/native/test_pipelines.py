@@ -59,7 +59,7 @@ def check(data: st.DataObject, model: Any, width: int, missing: bool, directory:
     assert difference_together(model, backend, [rows[:1], *requests, rows, rows[1:2], rows[2:4]]) is None
 
 
-@settings(_SETTINGS, max_examples=examples(150))
+@settings(_SETTINGS, max_examples=examples(60))
 @given(st.data(), st.integers(2, 6), st.booleans(), st.sampled_from(LINEAR), st.integers(2, 3))
 def test_linear_behind_columns_equal(
     tmp_path_factory: Any, data: st.DataObject, width: int, missing: bool, final: Any, classes: int
@@ -89,7 +89,7 @@ def test_trees_behind_columns_equal(
     check(data, model, width, missing, tmp_path_factory.mktemp("pipeline") / "bundle")
 
 
-@settings(_SETTINGS, max_examples=examples(40))
+@settings(_SETTINGS, max_examples=examples(20))
 @given(st.data(), st.booleans(), st.sampled_from([*LINEAR, RidgeClassifier()]))
 def test_columns_by_name_equal(tmp_path_factory: Any, data: st.DataObject, missing: bool, final: Any) -> None:
     some = st.lists(st.sampled_from(NAMES), min_size=1, max_size=5, unique=True)
