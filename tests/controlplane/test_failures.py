@@ -3,7 +3,7 @@
 import json
 import signal
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -144,14 +144,15 @@ def test_an_event_says_why_a_pod_does_not_start(
         "target": {"name": node},
     }
     api.request("POST", path("pod", namespace, about["name"]) + "/binding", json=binding)
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # The scheduler's Event, of the very second perhaps, has microseconds; a kubelet's has none, and comes again.
+    later = (datetime.now(UTC) + timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     event = {
         "metadata": {"name": "mount", "namespace": namespace},
         "involvedObject": about,
         "type": "Warning",
         "reason": "FailedMount",
         "message": words,
-        "lastTimestamp": now,
+        "lastTimestamp": later,
     }
     api.create("event", event)
     resource = api.wait(
