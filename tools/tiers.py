@@ -54,6 +54,8 @@ class Tier:
     binaries: tuple[str, ...] = ()
     """Programs built from pinned Go modules that the tier starts."""
     needs_cluster: bool = False
+    niceness: int = 0
+    """Of a tier that only computes: it takes the processor time that tiers which wait leave over."""
 
 
 def single(name: str, workers: int = 0) -> tuple[Phase, ...]:
@@ -72,7 +74,7 @@ less than the machine's processors; the form of all log lines that the others ca
 TIERS = {
     tier.name: tier
     for tier in (
-        Tier("unit", "pure functions, codecs, the plan of a roll-out", 60, single("unit")),
+        Tier("unit", "pure functions, codecs, the plan of a roll-out", 60, single("unit"), niceness=5),
         Tier(
             "integration",
             "the HTTP API and the children against a real MLflow",
@@ -80,7 +82,14 @@ TIERS = {
             single("integration", workers=2),
             ("versitygw",),
         ),
-        Tier("chart", "what the charts render, with Helm 4 and 3", 30, single("chart"), ("helm", "helm3", "promtool")),
+        Tier(
+            "chart",
+            "what the charts render, with Helm 4 and 3",
+            30,
+            single("chart"),
+            ("helm", "helm3", "promtool"),
+            niceness=5,
+        ),
         Tier(
             "controlplane",
             "CRD, apply, garbage collection, RBAC on a real API server",
@@ -137,7 +146,8 @@ def run_phase(tier: Tier, phase: Phase, arguments: list[str]) -> PhaseOutcome:
     measures_coverage = os.environ.get("COVERAGE") and not tier.needs_cluster  # in a cluster the code runs elsewhere
     covered = ["coverage", "run", "-m"] if measures_coverage else []
     measured = ["-p", "tools.pytest_times", "--test-times", str(times)]
-    command = [sys.executable, "-m", *covered, "pytest", *measured, *phase.options(), *arguments]
+    nice = ["nice", "-n", str(tier.niceness)] if tier.niceness else []
+    command = [*nice, sys.executable, "-m", *covered, "pytest", *measured, *phase.options(), *arguments]
     began = time.monotonic()
     code, cpu_seconds = stream(tier, command, log)
     seconds = time.monotonic() - began
@@ -205,11 +215,11 @@ def say(tier: Tier, line: str) -> None:
 
 
 def run_all(names: list[str], arguments: list[str]) -> list[Outcome]:
-    """Runs the tiers, two at a time where there are two processors, the long ones first. A tier whose programs have to
-    be built waits for them without keeping another from running."""
+    """Runs the tiers side by side where there are two processors, else one by one, the long ones first. A tier whose
+    programs have to be built waits for them without keeping another from running."""
     ordered = sorted((TIERS[name] for name in names), key=lambda tier: tier.seconds, reverse=True)
     with (
-        ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as runners,
+        ThreadPoolExecutor(max_workers=len(ordered) if (os.cpu_count() or 1) > 1 else 1) as runners,
         ThreadPoolExecutor(max_workers=len(ordered)) as builders,
     ):
 

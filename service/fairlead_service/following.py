@@ -37,13 +37,14 @@ def stamp(path: Path) -> Stamp | None:
 
 
 async def follow(source: Source, seconds: float = POLL_SECONDS) -> None:
-    """For ever. Each source has a task of its own: one that takes long keeps no other from being read."""
+    """For ever, and at once for the first time. Each source has a task of its own: one that takes long keeps no other
+    from being read."""
     while True:
-        await asyncio.sleep(seconds)
         try:
             if await asyncio.to_thread(source.refresh):
-                logs.event("log", f"{source.name} were read again")
+                logs.event("log", f"{source.name} were read")
         except StaleError as error:
             logs.error(f"the {source.name} of before stay in use: {error}")
         except Exception as error:
-            logs.error(f"a bug: {source.name} can't be read again", error)
+            logs.error(f"a bug: {source.name} can't be read", error)
+        await asyncio.sleep(seconds)

@@ -4,20 +4,38 @@
 are documentation, and a test holds them to what the codec takes.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from fairlead_service import patterns
-from fairlead_service.contract import FailureReason
+from fairlead_service.contract import SEMANTIC_VERSION_TAG, FailureReason
 from fairlead_service.models.bundle import Label, Proof
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=patterns.MODEL_NAME)]
 Alias = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=patterns.ALIAS)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=250)]
+Value = Annotated[str, StringConstraints(max_length=5000)]
+"""Of a tag, or of a description."""
+_RESERVED = ("mlflow.", "fairlead.")
+_OF_USERS = frozenset({"mlflow.note.content"})
+"""The description of a run."""
+Tags = TypeVar("Tags", bound=Mapping[str, object])
 
 _RUN_ID = "6f2c1d0e9b3a4c5d8e7f60718293a4b5"
+
+
+def own_tags(tags: Tags) -> Tags:
+    """Raises ValueError for a tag that MLflow or Fairlead writes itself: it says who trained, below which run, which
+    version of the model it is and what became of it, and nobody else may say that."""
+    for name in tags:
+        if name.startswith(_RESERVED) and name not in _OF_USERS:
+            raise ValueError(f"{name[:100]!r} is reserved: tags of mlflow. and fairlead. are written by the server")
+        if name == SEMANTIC_VERSION_TAG:
+            raise ValueError(f"{name!r} is a field of its own, not a tag")
+    return tags
 
 
 class Request(BaseModel):

@@ -3,15 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from fairlead_service import patterns
 from fairlead_service.contract import SEMANTIC_VERSION_TAG
-from fairlead_service.schemas import Answer, Request, Text
+from fairlead_service.schemas import Answer, Request, Text, Value, own_tags
 from fairlead_service.schemas_train import SemanticVersion
 
 VersionNumber = Annotated[str, StringConstraints(pattern=patterns.VERSION_NUMBER)]
-Value = Annotated[str, StringConstraints(max_length=5000)]
 
 
 class ModelVersion(Answer):
@@ -63,7 +62,9 @@ class VersionChange(Request):
     semantic_version: SemanticVersion | None = Field(
         default=None, description="Such as 1.4.0; no other version of the model may have it"
     )
-    tags: dict[Text, Value | None] = Field(default_factory=dict, max_length=100, description="null removes a tag")
+    tags: Annotated[dict[Text, Value | None], AfterValidator(own_tags)] = Field(
+        default_factory=dict, max_length=100, description="null removes a tag"
+    )
 
 
 class AliasMove(Request):

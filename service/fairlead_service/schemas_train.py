@@ -5,16 +5,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from fairlead_service import patterns
 from fairlead_service.errors import FieldError
 from fairlead_service.models.bundle import Label
-from fairlead_service.schemas import Alias, Answer, ModelName, Request, Text
+from fairlead_service.schemas import Alias, Answer, ModelName, Request, Text, Value, own_tags
 
-_RESERVED = ("mlflow.", "fairlead.")
-_OF_USERS = frozenset({"mlflow.note.content"})
-"""The description of a run."""
 SemanticVersion = Annotated[str, StringConstraints(max_length=100, pattern=patterns.SEMANTIC_VERSION)]
 
 
@@ -70,18 +67,9 @@ class TrainOptions(Request):
     feature_names: list[Text] | None = Field(default=None, description="One per column of `data`")
     experiment: Text = Field(default="fairlead", description="MLflow experiment; made if it does not exist")
     run_name: Text | None = Field(default=None, description="Of the MLflow run; MLflow makes one up if left out")
-    tags: dict[Text, Annotated[str, StringConstraints(max_length=5000)]] = Field(
+    tags: Annotated[dict[Text, Value], AfterValidator(own_tags)] = Field(
         default_factory=dict, max_length=100, description="Of the MLflow run"
     )
-
-    @field_validator("tags")
-    @classmethod
-    def _not_reserved(cls, tags: dict[str, str]) -> dict[str, str]:
-        """What MLflow and Fairlead write themselves says who trained, and below which run: nobody else may say it."""
-        own = next((name for name in tags if name.startswith(_RESERVED) and name not in _OF_USERS), None)
-        if own is not None:
-            raise ValueError(f"{own[:100]!r} is reserved: tags of mlflow. and fairlead. are written by the server")
-        return tags
 
     model_name: ModelName | None = Field(default=None, description="Registers the model as a new version of this one")
     alias: Alias | None = Field(default=None, description="Points this alias at the new version; needs `model_name`")

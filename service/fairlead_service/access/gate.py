@@ -47,6 +47,12 @@ class Access:
         return bool(self._load_tokens) and not self.on
 
     @property
+    def settled(self) -> bool:
+        """Whether tokens can be told apart, or their provider is known to be away: a server that has not asked yet
+        would refuse every one of them."""
+        return self._tokens is None or self._tokens.asked
+
+    @property
     def sources(self) -> "list[Source]":
         """What has to be followed."""
         return [source for source in (self._keys, self._tokens) if source is not None]

@@ -52,6 +52,8 @@ class Tokens:
         self._due = self._clock()
         self._tried = float("-inf")
         self._failure: str | None = None
+        self.asked = False
+        """Whether the provider has been asked for its keys at least once, and has answered or failed to."""
 
     def refresh(self) -> bool:
         """Asks for the keys if that is due; returns whether they are others. Raises StaleError, once for each cause.
@@ -63,15 +65,17 @@ class Tokens:
         try:
             found = read_keys(self._fetch(self._provider))
         except StaleError as error:
+            self.asked = True
             told, self._failure = self._failure, str(error)
             if told == self._failure:
                 return False
             raise
         self._due, self._failure = now + REFRESH_SECONDS, None
-        if _fingerprints(found) == _fingerprints(self._keys):
-            return False
-        self._keys, self._good = found, {}
-        return True
+        changed = _fingerprints(found) != _fingerprints(self._keys)
+        if changed:
+            self._keys, self._good = found, {}
+        self.asked = True
+        return changed
 
     def identify(self, token: bytes) -> Identity:
         """Raises Unauthorized, IdentityProviderUnavailable."""

@@ -33,10 +33,10 @@ async def live() -> Live:
 
 @router.get(contract.READY_PATH, summary="Whether to send traffic here", responses=openapi_responses(NotReady))
 async def ready(services: Use) -> Ready:
-    """A predictor is ready when its model has answered its input example; an API server as soon as it runs."""
+    """A predictor is ready when its model has answered its input example; an API server as soon as it runs. Either has
+    asked its identity provider for keys before, if it has one."""
+    services.check_takes_requests()
     serving = services.slot.current
-    if services.drain.active:
-        raise NotReady("the server is leaving; send requests to another one")
     if serving is None and services.settings.role == contract.ROLE_PREDICTOR:
         raise NotReady("the model is not loaded yet")
     return Ready(model_loaded=serving is not None, run_id=serving.run_id if serving is not None else None)

@@ -242,8 +242,7 @@ async def others(request: Request) -> None:
 
 
 def _check_ready(services: Services) -> None:
-    if services.drain.active:
-        raise NotReady("the server is leaving; send requests to another one")
+    services.check_takes_requests()
     if services.slot.current is None:
         raise NotReady("no model is loaded")
 

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from fairlead_service.access.gate import Access
 from fairlead_service.api import cached
 from fairlead_service.circuit import Circuit
+from fairlead_service.errors import NotReady
 from fairlead_service.following import Source
 from fairlead_service.inference.admission import Admission
 from fairlead_service.inference.body import Headers
@@ -95,6 +96,13 @@ class Services:
     def sources(self) -> list[Source]:
         """What changes outside while the server runs."""
         return [*self.access.sources, *([self.certificates] if self.certificates is not None else [])]
+
+    def check_takes_requests(self) -> None:
+        """Whatever the model. Raises NotReady."""
+        if self.drain.active:
+            raise NotReady("the server is leaving; send requests to another one")
+        if not self.access.settled:
+            raise NotReady("the identity provider has not been asked for its keys yet")
 
     @property
     def uptime_seconds(self) -> float:

@@ -24,7 +24,7 @@ def test_tokens_open_paths_by_their_roles_and_follow_the_providers_keys(
             fairlead_oidc_roles_claim="groups",
             fairlead_oidc_roles='{"checkout": ["predict"], "auditors": ["train"]}',
         )
-        server.wait_for(message="OpenID Connect keys were read again")
+        server.wait_for(message="OpenID Connect keys were read")
 
         def ask(token: str | None) -> httpx.Response:
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -37,7 +37,7 @@ def test_tokens_open_paths_by_their_roles_and_follow_the_providers_keys(
         assert "identity provider" in ask(None).json()["detail"]
         sso.signers = [new]
         assert ask(new.sign(sso.issuer, groups=["checkout"])).status_code == 401
-        server.wait_for(message="OpenID Connect keys were read again")
+        server.wait_for(message="OpenID Connect keys were read")
         assert ask(new.sign(sso.issuer, groups=["checkout"])).status_code == 200
         assert ask(old.sign(sso.issuer, groups=["checkout"])).status_code == 401
     assert ask(new.sign(sso.issuer, groups=["checkout"])).status_code == 200, "it may be away"

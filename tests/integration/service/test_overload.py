@@ -24,7 +24,13 @@ from tests.unit.service.support import X, Y, write_bundle
 
 ROWS = 60_000
 PLACES = 3
-SLOW = request(b'{"features":[' + b",".join([b"[1,2,3,4]"] * ROWS) + b"]}")
+
+
+def of_rows(rows: int) -> bytes:
+    return request(b'{"features":[' + b",".join([b"[1,2,3,4]"] * rows) + b"]}")
+
+
+SLOW = of_rows(ROWS)
 """About a second of the one thread."""
 CSV = request(b"a,b,c,d\n1,2,3,4\n", b"Content-Type: text/csv", path=b"/invocations")
 TENSOR = {"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [1, 2, 3, 4]}
@@ -143,17 +149,18 @@ def test_trainings_have_a_place_before_their_data_are_received(start_server: Sta
 def test_rows_that_may_not_wait_are_refused_alike_and_counted_apart(
     start_server: StartServer, slow_bundle: Path
 ) -> None:
+    rows = 20_000  # a body short enough to be decoded in far less time than it is evaluated
     server = start_server(
         fairlead_role="predictor",
         fairlead_bundle_dir=slow_bundle,
         fairlead_predict_threads=1,
-        fairlead_max_batch_rows=ROWS,
-        fairlead_max_waiting_rows=ROWS,
+        fairlead_max_batch_rows=rows,
+        fairlead_max_waiting_rows=rows,
     )
     with contextlib.ExitStack() as stack:
-        probe, *peers = (stack.enter_context(Peer(server)) for _ in range(5))
+        probe, *peers = (stack.enter_context(Peer(server)) for _ in range(9))
         for peer in peers:
-            peer.send(SLOW)
+            peer.send(of_rows(rows))
         statuses = [(answer := peer.answer()).status for peer in peers]
         assert sorted(set(statuses)) == [200, 429], answer.body[:300]
         found = samples(probe)

@@ -115,7 +115,7 @@ def test_a_new_certificate_is_taken_up_and_a_broken_one_is_not(
     secure = tls_port(server)
     first = serial(secure, authority)
     mounted(authority.issue("two", "localhost"), tmp_path)
-    server.wait_for(message="TLS certificates were read again")
+    server.wait_for(message="TLS certificates were read")
     second = serial(secure, authority)
     assert first != second
     mounted(Pair(authority.issue("three", "localhost").certificate, authority.issue("four").key), tmp_path)

@@ -60,6 +60,19 @@ def encoded(part: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
 
 
+@pytest.mark.parametrize("away", [False, True])
+def test_a_server_is_not_ready_before_its_provider_was_asked(away: bool) -> None:
+    published = Published(FIRST)
+    published.away = away
+    known = Tokens(PROVIDER, published)
+    access = Access(tokens=known)
+    assert not access.settled
+    with contextlib.suppress(StaleError):
+        known.refresh()
+    assert access.settled
+    assert Access().settled
+
+
 def test_a_good_token_says_who_and_what() -> None:
     identity = tokens(FIRST).identify(FIRST.sign(ISSUER, roles=["predict", "offline_access"]).encode())
     assert (identity.name, identity.roles) == ("ada", {Role.PREDICT})
