@@ -53,6 +53,29 @@ def without_prometheus(cluster: Cluster) -> Iterator[None]:
         scale(1)
 
 
+@contextmanager
+def two_operators(cluster: Cluster) -> Iterator[None]:
+    """While the context lasts; both are ready when it begins, and one is when it has ended."""
+    operator = ("-n", NAMESPACE, "deployment/fairlead-operator")
+
+    def scale(replicas: int) -> None:
+        cluster.kubectl("scale", *operator, f"--replicas={replicas}")
+        cluster.kubectl("rollout", "status", *operator, "--timeout=120s")
+
+    scale(2)
+    try:
+        yield
+    finally:
+        scale(1)
+
+
+def leader(cluster: Cluster) -> str:
+    """Name of the operator's pod that works, as its Lease says."""
+    (lease,) = cluster.list("leases", NAMESPACE)
+    pod, _, _ = lease["spec"]["holderIdentity"].partition("_")
+    return str(pod)
+
+
 def kill_operator(cluster: Cluster) -> None:
     """Ends the operator's pod at once, as a node that fails does; its Deployment makes another one."""
     cluster.kubectl("delete", "pod", "-n", NAMESPACE, OPERATOR_PODS, "--force", "--grace-period=0")

@@ -4,7 +4,7 @@ import random
 from itertools import cycle
 from typing import Any
 
-from tests.cluster.disruptions import kill_operator
+from tests.cluster.disruptions import kill_operator, leader, two_operators
 from tests.cluster.models import Models
 from tests.cluster.namespaces import Namespace
 from tests.cluster.recordings import Recording
@@ -55,6 +55,34 @@ def test_no_request_fails_and_nothing_is_lost(
         recording.assert_honest()
         assert recording.ready() == {"True"}
     cluster.kubectl("rollout", "status", "-n", NAMESPACE, "deployment/fairlead-operator", "--timeout=60s")
+
+
+def test_the_other_of_two_replicas_goes_on_with_a_canary(
+    cluster: Cluster, namespace: Namespace, models: Models, example_body: str
+) -> None:
+    namespace.deploy("led", models.good, rollout=CANARY, replicas=2)
+    namespace.await_("led", "UpToDate")
+    with (
+        two_operators(cluster),
+        namespace.watch("led") as led,
+        namespace.load("led", models.better, example_body, rate=60) as load,
+    ):
+        namespace.deploy("led", models.better, rollout=CANARY, replicas=2)
+        led.await_state(lambda state: step_of(state) == 1, 120)
+        killed = leader(cluster)
+        cluster.kubectl("delete", "pod", "-n", NAMESPACE, killed, "--force", "--grace-period=0")
+        namespace.await_("led", f"{{.status.serving.runID}}={models.better}")
+        namespace.await_("led", "UpToDate")
+        assert leader(cluster) != killed
+        result = load.result()
+
+    assert result["failures"] == 0, result["examples"]
+    assert_every_step_in_order(led, len(CANARY["steps"]))
+    led.assert_honest()
+    assert led.ready() == {"True"}
+    told = [event["message"] for event in namespace.events("led") if event["reason"] != "CheckFailed"]
+    assert len(told) == len(set(told)), "two replicas have told the same"
+    assert any(message.endswith(f"run {models.better} serves") for message in told)
 
 
 def assert_every_step_in_order(recording: Recording, count: int) -> None:

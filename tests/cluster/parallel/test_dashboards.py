@@ -73,7 +73,8 @@ def test_every_query_returns_data(busy: Namespace, asked: Prometheus, path: Path
     for variable in dashboards.variables(dashboard).values():
         if variable["type"] == "query":
             query, label = dashboards.looked_up(variable)
-            labels = {series["metric"].get(label) for series in answer(asked, query.filled(values))}
+            found = eventually(lambda query=query: answer(asked, query.filled(values)))
+            labels = {series["metric"].get(label) for series in found}
             if label == "cluster":  # no label of one Prometheus that sees one cluster
                 assert labels == {None}
                 continue

@@ -288,6 +288,7 @@ def test_what_waits_for_approval_is_let_in(namespace: Namespace, models: Models,
         assert watching.wait(30) == 0
 
 
+@pytest.mark.xdist_group("installation")
 def test_an_installation_that_is_well(cluster: Cluster, plugin: Plugin) -> None:
     found = {check["name"]: check for check in plugin("doctor", "-o", "json").json}
     wrong = {name: check for name, check in found.items() if check["state"] not in ("ok", "warning")}
