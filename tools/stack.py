@@ -23,7 +23,7 @@ Fairlead, Prometheus, KEDA and Jaeger run. Things to try:
   kubectl port-forward --namespace {MONITORING} service/{PROMETHEUS} 9090
   curl -s localhost:9090/api/v1/query --data-urlencode 'query=http_requests_total{{{{model_deployment="{MODEL}"}}}}'
   kubectl port-forward --namespace {MONITORING} service/{JAEGER} 16686
-  curl -s 'localhost:16686/api/traces?service=fairlead-predictor&limit=1'
+  curl -s localhost:16686/api/v3/services
   kubectl port-forward --namespace {NAMESPACE} service/fairlead-api 8000  # then http://127.0.0.1:8000/docs
   kubectl describe modeldeployment {MODEL} --namespace {MODELS}
   kubectl fairlead doctor

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import httpx
@@ -12,6 +13,7 @@ from tools.cluster import Cluster
 from tools.up import JAEGER, MONITORING, PROMETHEUS
 
 T = TypeVar("T")
+SPAN_KIND_CLIENT = 3
 PATIENCE = 90.0
 """Seconds: a few scrapes, the exporter's batch, a round of the HPA."""
 
@@ -46,26 +48,63 @@ class Prometheus:
 
 
 @dataclass(frozen=True)
+class Span:
+    """As OTLP has it."""
+
+    service: str
+    name: str
+    trace_id: str
+    span_id: str
+    parent_id: str
+    """Empty: the trace begins here."""
+    is_call: bool
+    """To another server (kind `client`)."""
+    attributes: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Jaeger:
     url: str
 
-    def spans(self, trace_id: str) -> list[Any]:
-        """Spans of a trace, each with its `process`; none if Jaeger has no such trace."""
-        answer = httpx.get(f"{self.url}/api/traces/{trace_id}", timeout=10)
-        if answer.status_code == 404:
-            return []
-        (trace,) = answer.raise_for_status().json()["data"]
-        return _spans(trace)
+    def spans(self, trace_id: str) -> list[Span]:
+        """Spans of a trace; none if Jaeger has no such trace."""
+        answer = httpx.get(f"{self.url}/api/v3/traces/{trace_id}", timeout=10)
+        return [] if answer.status_code == 404 else _spans(answer)
 
-    def traces(self, service: str, operation: str, limit: int = 20) -> list[list[Any]]:
-        """The newest traces with such a span, each as its spans."""
-        query: dict[str, str | int] = {"service": service, "operation": operation, "limit": limit, "lookback": "1h"}
-        answer = httpx.get(f"{self.url}/api/traces", params=query, timeout=10).raise_for_status()
-        return [_spans(trace) for trace in answer.json()["data"]]
+    def traces(self, service: str, operation: str, limit: int = 20) -> list[Span]:
+        """Spans of the newest traces of the last hour that have such a span."""
+        now = datetime.now(UTC)
+        asked: dict[str, str | int] = {
+            "query.service_name": service,
+            "query.operation_name": operation,
+            "query.start_time_min": (now - timedelta(hours=1)).isoformat(),
+            "query.start_time_max": now.isoformat(),
+            "query.num_traces": limit,
+        }
+        answer = httpx.get(f"{self.url}/api/v3/traces", params=asked, timeout=10)
+        return [] if answer.status_code == 404 else _spans(answer)
 
 
-def _spans(trace: Any) -> list[Any]:
-    return [span | {"process": trace["processes"][span["processID"]]} for span in trace["spans"]]
+def _spans(answer: httpx.Response) -> list[Span]:
+    return [
+        Span(
+            _attributes(resource["resource"]).get("service.name", ""),
+            span["name"],
+            span["traceId"],
+            span["spanId"],
+            span.get("parentSpanId", ""),
+            span.get("kind") == SPAN_KIND_CLIENT,
+            _attributes(span),
+        )
+        for resource in answer.raise_for_status().json()["result"]["resourceSpans"]
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+    ]
+
+
+def _attributes(about: Any) -> dict[str, str]:
+    """Each value is said with its type, of which there is one."""
+    return {one["key"]: str(next(iter(one["value"].values()), "")) for one in about.get("attributes", [])}
 
 
 @contextmanager

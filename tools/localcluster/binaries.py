@@ -70,8 +70,8 @@ PROMETHEUS_ADAPTER = Module(
 )
 JAEGER = Module(
     "jaeger",
-    (("jaeger", "github.com/jaegertracing/jaeger/cmd/all-in-one"),),
-    "-s -w -X github.com/jaegertracing/jaeger/pkg/version.latestVersion=v1.62.0",
+    (("jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger"),),  # its version 1.76.0 is Jaeger 2.13.0
+    "-s -w -X github.com/jaegertracing/jaeger/internal/version.latestVersion=v2.13.0",
     extra=True,
 )
 KWOK = Module("kwok", (("kwok", "sigs.k8s.io/kwok/cmd/kwok"),), extra=True)

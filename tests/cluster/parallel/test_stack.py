@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster.models import Data, Models
 from tests.cluster.namespaces import Namespace
-from tests.cluster.queries import eventually, jaeger, prometheus
+from tests.cluster.queries import Span, eventually, jaeger, prometheus
 from tools.cluster import Cluster, CommandError
 from tools.up import MODEL, MODELS, MONITORING, NAMESPACE, PROMETHEUS
 
@@ -86,11 +86,9 @@ def test_a_sampled_request_is_a_trace_in_jaeger_and_an_exemplar_in_prometheus(
 
         eventually(exemplars)
 
-    (server,) = [span for span in spans if span["operationName"] == "POST /predict"]
-    parent = sampled["traceparent"].split("-")[2]
-    assert server["references"] == [{"refType": "CHILD_OF", "traceID": trace_id, "spanID": parent}]
-    attributes = {tag["key"]: tag["value"] for tag in server["tags"]}
-    assert attributes["http.response.status_code"] == 200
+    (server,) = [span for span in spans if span.name == "POST /predict"]
+    assert (server.trace_id, server.parent_id) == (trace_id, sampled["traceparent"].split("-")[2])
+    assert server.attributes["http.response.status_code"] == "200"
 
 
 @WITH_JAEGER
@@ -101,14 +99,12 @@ def test_a_training_is_one_trace_from_the_client_to_mlflow(cluster: Cluster, dat
         httpx.post(f"{url}/train", json=body, headers=sampled, timeout=120).raise_for_status()
         spans = eventually(
             lambda: traces.spans(trace_id),
-            lambda found: {"fairlead-api", "fairlead-trainer"} <= {span["process"]["serviceName"] for span in found},
+            lambda found: {"fairlead-api", "fairlead-trainer"} <= {span.service for span in found},
         )
-    names = {span["operationName"] for span in spans}
-    assert {"POST /train", "train"} <= names
-    ids = {span["spanID"] for span in spans} | {sampled["traceparent"].split("-")[2]}
-    assert all(reference["spanID"] in ids for span in spans for reference in span["references"]), "a parent is missing"
-    calls = [span for span in spans if {"key": "span.kind", "type": "string", "value": "client"} in span["tags"]]
-    assert len(calls) > 3, "of the trainer to MLflow"
+    assert {"POST /train", "train"} <= {span.name for span in spans}
+    ids = {span.span_id for span in spans} | {sampled["traceparent"].split("-")[2]}
+    assert all(span.parent_id in ids for span in spans), "a parent is missing"
+    assert len([span for span in spans if span.is_call]) > 3, "of the trainer to MLflow"
 
 
 @WITH_JAEGER
@@ -116,12 +112,13 @@ def test_a_reconcile_is_a_trace_with_its_calls(cluster: Cluster, namespace: Name
     namespace.deploy("traced", models.good)
     namespace.await_("traced", "Ready")
 
-    def of_this(traces: list[list[Any]]) -> list[list[Any]]:
-        return [trace for trace in traces if any(tag["value"] == namespace.name for s in trace for tag in s["tags"])]
+    def of_this(spans: list[Span]) -> list[Span]:
+        ours = {span.trace_id for span in spans if namespace.name in span.attributes.values()}
+        return [span for span in spans if span.trace_id in ours]
 
     with jaeger(cluster) as asked:
         found = eventually(lambda: of_this(asked.traces("fairlead-operator", "reconcile")))
-    names = {span["operationName"] for trace in found for span in trace}
+    names = {span.name for span in found}
     assert any("apply" in name.lower() for name in names), names
 
 

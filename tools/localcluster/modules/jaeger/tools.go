@@ -4,5 +4,5 @@
 package tools
 
 import (
-	_ "github.com/jaegertracing/jaeger/cmd/all-in-one"
+	_ "github.com/jaegertracing/jaeger/cmd/jaeger"
 )
