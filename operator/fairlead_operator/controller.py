@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Protocol
 
 from fairlead_operator import owned, reference, tracing
@@ -43,6 +44,7 @@ from fairlead_operator.workqueue import RetryError, WorkQueue
 
 logger = logging.getLogger(__name__)
 
+LIST_AGAIN_SECONDS = 1.0
 HEARTBEAT_SECONDS = 1.0
 STUCK_LOOP_SECONDS = 30.0
 STUCK_QUEUE_SECONDS = 300.0
@@ -137,7 +139,7 @@ class Controller:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Lists everything first: a decision made on half a picture would be a wrong one. Then works until left."""
-        versions = await self.list_all()
+        versions = await self._list_at_last()
         for key in self.store.resources():
             self.queue.add(key)
         tasks = [
@@ -166,6 +168,17 @@ class Controller:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.analyst.close()
             await self.interviews.close()
+
+    async def _list_at_last(self) -> dict[tuple[Kind, str], str]:
+        """As `list_all`; waits for an API server that is busy, as it is with a kind that was defined just now (429)."""
+        while True:
+            try:
+                return await self.list_all()
+            except KubeError as error:
+                if error.status != HTTPStatus.TOO_MANY_REQUESTS and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                    raise
+                logger.warning("Resources cannot be listed yet, which is tried again: %s", error)
+            await asyncio.sleep(LIST_AGAIN_SECONDS)
 
     async def list_all(self) -> dict[tuple[Kind, str], str]:
         """Puts the store right, and what was news is reconciled. Returns the version of each list: of every kind that

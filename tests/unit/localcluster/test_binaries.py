@@ -96,12 +96,13 @@ def test_the_versions_that_programs_say_are_those_that_are_pinned() -> None:
         (binaries.PROMETHEUS, "github.com/prometheus/prometheus v0.315.0"),
         (binaries.PROMETHEUS_OPERATOR, "github.com/prometheus-operator/prometheus-operator v0.85.0"),
         (binaries.KEDA, "github.com/kedacore/keda/v2 v2.21.0"),
-        (binaries.JAEGER, "github.com/jaegertracing/jaeger v1.62.0"),
+        (binaries.JAEGER, "github.com/jaegertracing/jaeger v1.76.0"),
         (binaries.ARGO_ROLLOUTS, "github.com/argoproj/argo-rollouts v1.10.1"),
     ):
         assert f"require {pin}\n" in (module.source / "go.mod").read_text()
         number = pin.rpartition("v")[2]
-        assert module.linker_flags.endswith("3.15.0" if module is binaries.PROMETHEUS else number)
+        said = {binaries.PROMETHEUS: "3.15.0", binaries.JAEGER: "2.13.0"}
+        assert module.linker_flags.endswith(said.get(module, number))
 
 
 def test_both_kubernetes_versions_say_their_version() -> None:
