@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tools import tier_report
 from tools.localcluster import binaries
+from tools.localcluster.paths import cache
 from tools.tier_report import FAIL, NOT_RUN, NOTHING_SELECTED, PASS, Outcome, PhaseOutcome, TestTime
 
 STATE = Path(".fairlead")
@@ -166,8 +167,9 @@ def stream(tier: Tier, command: list[str], log: Path) -> tuple[int, float]:
     of all processes below it that it has waited for."""
     environment = {
         **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
-        # Tests start a hundred Python programs; compiling what they import takes longer than all else that they do.
-        "PYTHONPYCACHEPREFIX": str((STATE / "bytecode").absolute()),
+        # Tests start a hundred Python programs; compiling what they import takes longer than all else that they do. A
+        # fresh clone at the same place finds the libraries compiled: their files keep the time they have in uv's cache.
+        "PYTHONPYCACHEPREFIX": str(cache() / "bytecode"),
         "COVERAGE_FILE": str((STATE / f"coverage-{tier.name}").absolute()),
     }
     with (
