@@ -128,14 +128,10 @@ def check(seconds: dict[str, float]) -> int:
         run_stage("make down")
 
 
-def _end(signum: int, _: object) -> None:
-    sys.exit(128 + signum)
-
-
 def main() -> int:
     """0 all passed; else the exit code of the stage that failed."""
     os.environ["CI"] = "true"
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, prepare.end_process)
     STATE.mkdir(exist_ok=True)
     since, began, load_before = time.time(), time.monotonic(), load_average()
     table = budget.load()

@@ -230,7 +230,8 @@ class Preparation:
         self._say(f"{number}: {line}")
 
 
-def _end(signum: int, frame: FrameType | None) -> None:
+def end_process(signum: int, frame: FrameType | None) -> None:
+    """A signal handler: ends as the signal would, after what has to be tidied."""
     sys.exit(128 + signum)
 
 
@@ -241,7 +242,7 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("use", nargs="+", choices=USES)
     arguments = parser.parse_args(words)
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, end_process)
     try:
         found = missing(items(arguments.use, look(os.environ.get("KUBERNETES_VERSION", ""))))
     except (LocalClusterError, CommandError) as error:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fairlead_kubectl.reading import ANOTHER_TRIAL, Json, Snapshot, model, short
+from fairlead_kubectl.reading import ANOTHER_TRIAL, LOGGED_MODEL, Json, Snapshot, model, short
 
 PROMOTE: Final = "fairlead.dev/promote"
 ABORT: Final = "fairlead.dev/abort"
@@ -19,8 +19,6 @@ _ASKED: Final = re.compile(rf"{re.escape(APPROVE)}=(\S+)")
 _ALIAS: Final = re.compile(r"models:/(?P<name>[^/@:]+)@(?P<alias>[^/@:]+)")
 _VERSION: Final = re.compile(r"models:/(?P<name>[^/@:]+)/(?P<version>[1-9][0-9]*)")
 _RUN: Final = re.compile(r"runs:/(?P<run>[0-9a-f]{32})/(?P<path>[^/].*?)/*")
-_LOGGED_MODEL: Final = "m-"
-"""Identities of models that were logged outside a run begin so."""
 _MANAGERS: Final = {
     "argocd": "Argo CD",
     "kustomize-controller": "Flux",
@@ -125,7 +123,7 @@ def rollback(snapshot: Snapshot, pin: bool = False, move_alias: bool = False) ->
     run = _RUN.fullmatch(uri)
     if name and good.get("modelVersion"):
         wants: Json = {"uri": f"models:/{name}/{good['modelVersion']}", "runID": None}
-    elif good["runID"].startswith(_LOGGED_MODEL):
+    elif good["runID"].startswith(LOGGED_MODEL):
         wants = {"uri": f"models:/{good['runID']}", "runID": None}
     elif run:
         wants = {"uri": f"runs:/{good['runID']}/{run['path']}", "runID": None}

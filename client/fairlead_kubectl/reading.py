@@ -20,6 +20,8 @@ REVISION_LABEL: Final = "fairlead.dev/revision"
 CANDIDATE: Final = "candidate"
 STABLE: Final = "stable"
 _SHORT_RUN: Final = 8
+LOGGED_MODEL: Final = "m-"
+"""Identities of models that were logged outside a run begin so."""
 _UNSEEN: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode's controls, formats (marks of direction, joiners, tags), halves of pairs, and separators of lines."""
 
@@ -87,7 +89,8 @@ def model(reference: Mapping[str, Any] | None) -> str:
     if not reference:
         return "none"
     identity = str(reference.get("runID", ""))
-    run = f"logged model {identity[: _SHORT_RUN + 2]}" if identity.startswith("m-") else f"run {short(identity)}"
+    is_logged_model = identity.startswith(LOGGED_MODEL)
+    run = f"logged model {identity[: _SHORT_RUN + 2]}" if is_logged_model else f"run {short(identity)}"
     if reference.get("modelName"):
         return f"{reference['modelName']} version {reference.get('modelVersion')} ({run})"
     return f"version {reference['modelVersion']} ({run})" if reference.get("modelVersion") else run

@@ -119,8 +119,8 @@ class Reconciler:
         obstacles = (*await self.children.apply(md, children), *await self._admit(md, plan.admit))
         new = status(md, plan, resolution, seen, obstacles, old, self._now(), self.drift(key))
         path, unapplied = [old, new], False
-        if not obstacles and self._observe(md.metadata) != before:  # applying may have made it out of date
-            seen, applied = self._observe(md.metadata), plan.applied
+        if not obstacles and (latest := self._observe(md.metadata)) != before:  # applying may have changed it
+            seen, applied = latest, plan.applied
             plan = rollout.plan(md, resolution, seen, new, self._now(), self.defaults, measured, reports)
             path.append(status(md, plan, resolution, seen, obstacles, new, self._now(), self.drift(key)))
             unapplied = plan.applied != applied

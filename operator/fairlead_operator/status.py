@@ -36,6 +36,7 @@ def status(
     drifts: Judgement | Unknown = "unmeasured",
 ) -> Status:
     """What is written to `/status`. Computed from its own result, it is itself again."""
+    obstacles = tuple(sorted(obstacles, key=lambda found: found.passing))  # what cannot pass by itself comes first
     verdict = _obstructed(plan.verdict, tuple(found for found in obstacles if found.about == "pods"))
     beside = tuple(found for found in obstacles if found.about != "pods")
     unscaled = tuple(found for found in beside if found.about == "autoscaler")
@@ -46,9 +47,8 @@ def status(
     if (drifted := drift.finding(drifts, known, plan.serving)) is not None:
         findings.append(drifted)
     if beside and not verdict.progress:
-        progress = "Reconciling" if all(found.passing for found in beside) else "Stalled"
-        worst = min(beside, key=lambda found: found.passing)
-        findings.append(Finding(progress, "True", worst.reason, worst.message))
+        progress = "Reconciling" if beside[0].passing else "Stalled"
+        findings.append(Finding(progress, "True", beside[0].reason, beside[0].message))
     if verdict.progress:
         findings.append(Finding(verdict.progress, "True", verdict.reason, verdict.message))
     deployment = seen.deployment
@@ -82,12 +82,10 @@ def halted(raw: Manifest, reason: Reason, message: str, seen: Observed, old: Sta
 
 
 def _obstructed(verdict: Verdict, obstacles: tuple[Obstacle, ...]) -> Verdict:
-    """What cannot pass by itself comes first."""
     if not obstacles:
         return verdict
-    ordered = sorted(obstacles, key=lambda found: found.passing)
-    message = "; ".join(obstacle.message for obstacle in ordered)
-    return Verdict("False", ordered[0].reason, message, "Reconciling" if ordered[0].passing else "Stalled")
+    message = "; ".join(obstacle.message for obstacle in obstacles)
+    return Verdict("False", obstacles[0].reason, message, "Reconciling" if obstacles[0].passing else "Stalled")
 
 
 def _serving(status: Plan | Status, seen: Observed) -> Finding | None:
@@ -129,8 +127,7 @@ def _model_resolved(md: ModelDeployment, resolution: Resolution) -> Finding:
 def _autoscaled(unscaled: tuple[Obstacle, ...]) -> Finding:
     """There only where pods are scaled, or should be. What the autoscaler itself meets with is on its own object."""
     if unscaled:
-        worst = min(unscaled, key=lambda found: found.passing)
-        return Finding("Autoscaled", "False", worst.reason, worst.message)
+        return Finding("Autoscaled", "False", unscaled[0].reason, unscaled[0].message)
     return Finding("Autoscaled", "True", Reason.AUTOSCALER_IN_PLACE, "An autoscaler sets the number of pods.")
 
 

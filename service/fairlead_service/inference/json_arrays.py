@@ -23,8 +23,6 @@ _INT64: Final = np.dtype(np.int64)
 def dumps(values: NDArray[Any]) -> bytes:
     """A JSON list, nested as the array is. What JSON does not have (NaN, infinities) becomes null."""
     if values.size <= SLICE_VALUES:
-        if values.dtype is _FLOAT64 or values.dtype is _INT64:  # nearly always
-            return orjson.dumps(values, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
         return _write(values)
     return b"[" + b",".join(_write(rows)[1:-1] for rows in slices(values)) + b"]"
 
@@ -42,7 +40,9 @@ def slices(values: NDArray[Any], most: int = SLICE_VALUES) -> Iterator[NDArray[A
 
 
 def _write(values: NDArray[Any]) -> bytes:
-    return orjson.dumps(_as_written(values), default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+    if values.dtype is not _FLOAT64 and values.dtype is not _INT64:  # rarely
+        values = _as_written(values)
+    return orjson.dumps(values, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _as_written(values: NDArray[Any]) -> NDArray[Any]:

@@ -38,9 +38,9 @@ class Predict:
             self._engine.ignored(serving, decoded.extra)
         replayed = _REPLAY in call.headers
         outputs = await self._engine.evaluate(serving, decoded.matrix, decoded.want, expected, call.gone, replayed)
-        if (decoded.want.probabilities or decoded.want.scores) and is_long(outputs):
+        if is_long(outputs):
             return Reply(await asyncio.to_thread(_encode, outputs, serving))
-        return Reply(codec.encode_predict(outputs, serving.identity_json, serving.classes_json))
+        return Reply(_encode(outputs, serving))
 
     def _of(self, serving: Serving) -> Expected:
         """What a request must be for this model; made anew when another one serves."""
